@@ -1,0 +1,234 @@
+//! Which block to propose, out of what a collection brought (R4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::bank::{Bank, BlockFault, EntryFault, Trial};
+use super::block::Block;
+use super::entry::{LogOffer, OPERATION_BYTES_MAX, Run};
+use crate::types::{Ballot, NodeId, Seq};
+
+/// What one PROMISE brought.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Candidate {
+    /// The block that the acceptor had accepted, and under which ballot.
+    pub accepted: Option<(Ballot, Arc<Block>)>,
+    /// Its unsettled log.
+    pub log: LogOffer,
+}
+
+/// The value that the rules give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A block that may have been chosen already: it is proposed again, as it is.
+    Adopted(Arc<Block>),
+    /// A new block from the collected logs.
+    Built(Arc<Block>),
+    /// Nothing is unsettled: nothing is proposed.
+    Nothing,
+    /// Too few of the PROMISEs count.
+    Undecided,
+}
+
+/// What came out of a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Composition {
+    /// What to propose.
+    pub value: Value,
+    /// Nodes whose accepted block does not fit this node's state: their PROMISE does not count (R5).
+    pub excluded: BTreeMap<NodeId, BlockFault>,
+    /// Entries that did not pass: with them their origin's run ends, and that origin counts as not heard.
+    pub rejected: BTreeMap<NodeId, (Seq, EntryFault)>,
+    /// True where entries that were offered had to wait for the next block, so that no refusal may follow (R9).
+    pub left_out: bool,
+}
+
+/// Chooses the value for the height after `bank`'s, from at least `majority` PROMISEs.
+pub fn compose(
+    bank: &Bank,
+    candidates: &BTreeMap<NodeId, Candidate>,
+    majority: usize,
+    block_bytes_max: usize,
+) -> Composition {
+    let mut excluded = BTreeMap::new();
+    let mut highest: Option<(Ballot, &Arc<Block>)> = None;
+    for (node, candidate) in candidates {
+        let Some((ballot, block)) = &candidate.accepted else { continue };
+        match bank.check(block) {
+            Ok(_) if highest.is_none_or(|(best, _)| *ballot > best) => highest = Some((*ballot, block)),
+            Ok(_) => {}
+            Err(fault) => {
+                excluded.insert(*node, fault);
+            }
+        }
+    }
+    let decided = |value, excluded| Composition { value, excluded, rejected: BTreeMap::new(), left_out: false };
+    if candidates.len() - excluded.len() < majority {
+        return decided(Value::Undecided, excluded);
+    }
+    if let Some((_, block)) = highest {
+        return decided(Value::Adopted(block.clone()), excluded);
+    }
+    let counted = candidates.iter().filter(|(node, _)| !excluded.contains_key(node));
+    let mut built = build(bank, counted.map(|(node, candidate)| (*node, &candidate.log)), block_bytes_max);
+    built.excluded = excluded;
+    built
+}
+
+fn build<'a>(bank: &Bank, logs: impl Iterator<Item = (NodeId, &'a LogOffer)>, block_bytes_max: usize) -> Composition {
+    let mut left_out = false;
+    let mut offers: Vec<(NodeId, Run)> = Vec::new();
+    for (origin, log) in logs {
+        let next = bank.watermark(origin).next();
+        // An offer may begin below the watermark: its sender has not applied the tip yet. One that begins above it
+        // comes from a node that is ahead, and nothing of it fits here.
+        let settled = next.0.checked_sub(log.first.0).map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let usable = settled.and_then(|settled| log.operations.get(settled..)).unwrap_or_default();
+        left_out |= log.truncated || (settled.is_none() && !log.operations.is_empty());
+        offers.push((origin, Run { origin, first: next, operations: usable.to_vec() }));
+    }
+    let shares = shares(bank, &offers, block_bytes_max);
+    let (mut trial, mut rejected, mut runs) = (Trial::new(bank), BTreeMap::new(), Vec::new());
+    for ((origin, mut run), share) in offers.into_iter().zip(shares) {
+        left_out |= share < run.operations.len();
+        run.operations.truncate(share);
+        let failed = run.entries().find_map(|entry| {
+            let fault = trial.operation(origin, &entry.operation).err()?;
+            Some((entry.seq, fault))
+        });
+        if let Some((seq, fault)) = failed {
+            let passed = usize::try_from(seq.0 - run.first.0).unwrap_or(usize::MAX);
+            run.operations.truncate(passed);
+            rejected.insert(origin, (seq, fault));
+        }
+        if !run.operations.is_empty() {
+            runs.push(run);
+        }
+    }
+    let value = match Block::new(bank.height().next(), bank.tip(), bank.state(), runs) {
+        Ok(block) => Value::Built(Arc::new(block)),
+        Err(_) => Value::Nothing,
+    };
+    Composition { value, excluded: BTreeMap::new(), rejected, left_out }
+}
+
+/// How many operations of each offer the block takes: an equal share each, and what remains goes round from the
+/// origin at `height mod n` on, so that no origin comes last for ever.
+fn shares(bank: &Bank, offers: &[(NodeId, Run)], block_bytes_max: usize) -> Vec<usize> {
+    let nodes: BTreeSet<_> = bank.watermarks().keys().collect();
+    let capacity = (block_bytes_max / OPERATION_BYTES_MAX).max(nodes.len());
+    let share = capacity / nodes.len();
+    let mut shares: Vec<_> = offers.iter().map(|(_, run)| run.operations.len().min(share)).collect();
+    let mut room = capacity - shares.iter().sum::<usize>();
+    let start = usize::try_from(bank.height().next().0 % nodes.len() as u64).unwrap_or(0);
+    for index in (0..offers.len()).cycle().skip(start).take(offers.len()) {
+        let more = room.min(offers[index].1.operations.len() - shares[index]);
+        shares[index] += more;
+        room -= more;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Action, Genesis, Operation};
+    use crate::types::{Amount, Height};
+
+    fn bank() -> Bank {
+        let nodes = ["A", "B", "C"].map(|name| name.parse().unwrap());
+        Bank::new(&Genesis::with_equal_openings(nodes, Amount::new(100)).unwrap())
+    }
+
+    fn candidate(from: &str, amounts: &[u64]) -> (NodeId, Candidate) {
+        let origin: NodeId = from.parse().unwrap();
+        let to = if from == "A" { "B" } else { "A" };
+        let operations = amounts.iter().map(|amount| Operation {
+            id: 1.into(),
+            action: Action::Transfer {
+                from: from.parse().unwrap(),
+                to: to.parse().unwrap(),
+                amount: Amount::new(*amount),
+            },
+        });
+        let log = LogOffer { first: Seq(1), operations: operations.collect(), truncated: false };
+        (origin, Candidate { accepted: None, log })
+    }
+
+    fn built(bank: &Bank, candidates: &[(NodeId, Candidate)]) -> Arc<Block> {
+        match compose(bank, &candidates.iter().cloned().collect(), 2, 1 << 20).value {
+            Value::Built(block) => block,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn r4_the_accepted_block_with_the_highest_ballot_is_proposed_again_as_it_is() {
+        let bank = bank();
+        let older = built(&bank, &[candidate("A", &[1])].into_iter().chain([candidate("B", &[])]).collect::<Vec<_>>());
+        let newer = built(&bank, &[candidate("A", &[]), candidate("B", &[2])]);
+        let ballot = |round| Ballot { round, node: "C".parse().unwrap() };
+        let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6]), candidate("C", &[7])]);
+        candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = Some((ballot(1), older));
+        candidates.get_mut(&"B".parse().unwrap()).unwrap().accepted = Some((ballot(2), newer.clone()));
+        assert_eq!(compose(&bank, &candidates, 2, 1 << 20).value, Value::Adopted(newer));
+    }
+
+    #[test]
+    fn r5_a_promise_whose_block_does_not_fit_is_not_counted() {
+        let bank = bank();
+        let foreign = Block::new(
+            Height(1),
+            bank.state(),
+            bank.state(),
+            built(&bank, &[candidate("A", &[1]), candidate("B", &[])]).runs().to_vec(),
+        );
+        let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6])]);
+        let ballot = Ballot { round: 1, node: "C".parse().unwrap() };
+        candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = Some((ballot, Arc::new(foreign.unwrap())));
+        let composition = compose(&bank, &candidates, 2, 1 << 20);
+        assert_eq!(composition.value, Value::Undecided);
+        assert!(composition.excluded.contains_key(&"A".parse().unwrap()));
+    }
+
+    #[test]
+    fn r4_each_origin_gets_its_share_and_the_rest_goes_round() {
+        let bank = bank();
+        let candidates = BTreeMap::from([candidate("A", &[1; 9]), candidate("B", &[1; 9]), candidate("C", &[1])]);
+        let composition = compose(&bank, &candidates, 2, 12 * OPERATION_BYTES_MAX);
+        let Value::Built(block) = composition.value else { panic!("{composition:?}") };
+        let counts: Vec<_> = block.runs().iter().map(|run| run.operations.len()).collect();
+        assert_eq!(counts, [4, 7, 1], "height 1 starts the round at B, which gets what C leaves");
+        assert!(composition.left_out);
+    }
+
+    #[test]
+    fn an_entry_that_does_not_pass_ends_its_origins_run_only() {
+        let candidates = BTreeMap::from([candidate("A", &[60, 50, 1]), candidate("B", &[5])]);
+        let composition = compose(&bank(), &candidates, 2, 1 << 20);
+        let Value::Built(block) = composition.value else { panic!("{composition:?}") };
+        assert_eq!(block.entry_count(), 2);
+        assert_eq!(composition.rejected[&"A".parse().unwrap()], (Seq(2), EntryFault::Overdraft));
+        assert!(!composition.left_out);
+    }
+
+    #[test]
+    fn r9_no_empty_block_is_proposed() {
+        let candidates = BTreeMap::from([candidate("A", &[]), candidate("B", &[])]);
+        assert_eq!(compose(&bank(), &candidates, 2, 1 << 20).value, Value::Nothing);
+    }
+
+    #[test]
+    fn an_offer_of_a_node_that_is_ahead_is_left_out_and_one_of_a_node_behind_is_cut() {
+        let (node, mut ahead) = candidate("A", &[1]);
+        ahead.log.first = Seq(3);
+        let candidates = BTreeMap::from([(node, ahead), candidate("B", &[])]);
+        let composition = compose(&bank(), &candidates, 2, 1 << 20);
+        assert_eq!((composition.value, composition.left_out), (Value::Nothing, true));
+        let mut bank = bank();
+        let first = built(&bank, &[candidate("A", &[1]), candidate("B", &[])]);
+        bank.advance(bank.check(&first).unwrap());
+        let second = built(&bank, &[candidate("A", &[1, 2]), candidate("B", &[])]);
+        assert_eq!((second.runs()[0].first, second.entry_count()), (Seq(2), 1));
+    }
+}

@@ -1,0 +1,525 @@
+//! A node's Ledger: it approves alone while the balance suffices, parks what needs a settlement, refuses what even that
+//! does not cover, and applies the blocks of the chain. Rules R5, R7 to R10, R12, R13.
+//!
+//! Its state may run ahead of the store: every effect that tells of it stands behind the record that makes it durable.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::bank::{Bank, BlockFault, EntryFault};
+use super::block::Block;
+use super::compose::{Candidate, Composition, compose};
+use super::entry::{Action, LogOffer, OPERATION_BYTES_MAX, Operation};
+use super::memory::{Content, Lookup, Memory, Outcome, Refusal};
+use super::request::{Answer, Approval, Reason, Request, Ticket, Wait};
+use crate::effect::{Effect, HaltReason, Record};
+use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
+
+/// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).
+pub type Mark = u64;
+
+/// Bounds of a [`Home`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HomeLimits {
+    /// Unsettled entries; beyond it new transfers get `busy`.
+    pub log_entries_max: usize,
+    /// Requests that wait for a settlement; beyond it `busy`.
+    pub waiting_max: usize,
+    /// Outcomes remembered for exactly-once.
+    pub ids_remembered_max: usize,
+    /// Size of a block, and of the log that one PROMISE offers, in bytes.
+    pub block_bytes_max: usize,
+    /// Settle once so many entries are unsettled; `None` leaves settlement to shortage and to those who ask.
+    pub settle_at_entries: Option<usize>,
+}
+
+impl Default for HomeLimits {
+    fn default() -> Self {
+        Self {
+            log_entries_max: 100_000,
+            waiting_max: 10_000,
+            ids_remembered_max: 1_000_000,
+            block_bytes_max: 8 << 20,
+            settle_at_entries: Some(10_000),
+        }
+    }
+}
+
+/// What a [`Home`] asks of its shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HomeAction {
+    /// Answer a client.
+    Reply(Ticket, Answer),
+    /// Ask the proposer for a collection that begins from now on; its end is told by [`Home::collection_done`].
+    Settle(Mark),
+    /// Tell the other roles that this block is applied and durable.
+    Applied {
+        /// The block.
+        block: Arc<Block>,
+        /// The state hash after it.
+        state: Hash,
+    },
+    /// Stop for good.
+    Halt(HaltReason),
+}
+
+/// What a store held when the node started.
+#[derive(Clone, Debug)]
+pub struct HomeStart {
+    /// The state after the stored chain.
+    pub bank: Bank,
+    /// This node's unsettled entries, from its watermark + 1 on.
+    pub log: Vec<Operation>,
+    /// The outcomes to remember.
+    pub memory: Memory,
+    /// Of the last blocks that settled entries of this node: the last seq, and the height.
+    pub settled_at: BTreeMap<Seq, Height>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Parked {
+    request: Request,
+    waiting: Vec<(Ticket, Wait)>,
+}
+
+/// How many blocks back a home can still tell which height settled an entry.
+pub const SETTLED_AT_MAX: usize = 4_096;
+
+/// The state of the Ledger role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Home {
+    me: NodeId,
+    majority: usize,
+    limits: HomeLimits,
+    ready: bool,
+    halted: bool,
+    bank: Bank,
+    log: VecDeque<Operation>,
+    spendable: BTreeMap<AccountId, Amount>,
+    memory: Memory,
+    parked: BTreeMap<Mark, Parked>,
+    waiting_tickets: usize,
+    in_flight: BTreeMap<(AccountId, TransferId), Mark>,
+    last_mark: Mark,
+    waiting_settled: BTreeMap<Seq, Vec<Ticket>>,
+    settled_at: BTreeMap<Seq, Height>,
+    settling: bool,
+}
+
+/// What one step appends, so that it becomes one record of each kind however many requests it decides.
+#[derive(Default)]
+struct Step {
+    appended: Vec<Operation>,
+    refused: Vec<Refusal>,
+    actions: Vec<HomeAction>,
+    settle: bool,
+}
+
+impl Home {
+    /// The ledger of node `me`, not ready for clients yet, and what the start itself must make durable.
+    ///
+    /// # Errors
+    /// The seq of an entry in the stored log that the stored chain does not cover: the store is damaged.
+    pub fn new(
+        me: NodeId,
+        majority: usize,
+        limits: HomeLimits,
+        start: HomeStart,
+    ) -> Result<(Self, Vec<Effect<HomeAction>>), Seq> {
+        let HomeStart { bank, log, memory, settled_at } = start;
+        let spendable = bank.balances().iter().filter(|(account, _)| account.home() == me);
+        let mut home = Self {
+            me,
+            majority,
+            limits,
+            ready: false,
+            halted: false,
+            spendable: spendable.map(|(account, amount)| (*account, *amount)).collect(),
+            bank,
+            log: VecDeque::new(),
+            memory,
+            parked: BTreeMap::new(),
+            waiting_tickets: 0,
+            in_flight: BTreeMap::new(),
+            last_mark: 0,
+            waiting_settled: BTreeMap::new(),
+            settled_at,
+            settling: false,
+        };
+        for operation in log {
+            home.append(operation).ok_or(home.last_seq().next())?;
+        }
+        let mut effects = Vec::new();
+        home.trim_memory(&mut effects);
+        Ok((home, effects))
+    }
+
+    /// From now on clients are served.
+    pub fn set_ready(&mut self) {
+        self.ready = true;
+    }
+
+    /// The settled state.
+    pub fn bank(&self) -> &Bank {
+        &self.bank
+    }
+
+    /// What an account of this home can spend now: settled, less own unsettled debits, plus unsettled credits from
+    /// this same home.
+    pub fn spendable(&self) -> &BTreeMap<AccountId, Amount> {
+        &self.spendable
+    }
+
+    /// The unsettled entries of this home.
+    pub fn log(&self) -> impl ExactSizeIterator<Item = &Operation> {
+        self.log.iter()
+    }
+
+    /// The seq of the first unsettled entry, if there is one.
+    pub fn log_first(&self) -> Seq {
+        self.bank.watermark(self.me).next()
+    }
+
+    /// The seq of the last entry of this home.
+    pub fn last_seq(&self) -> Seq {
+        self.bank.watermark(self.me).plus(self.log.len() as u64)
+    }
+
+    /// How many requests wait for a settlement.
+    pub fn parked_len(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// What a PROMISE offers.
+    pub fn offer(&self) -> LogOffer {
+        let count = (self.limits.block_bytes_max / OPERATION_BYTES_MAX).min(self.log.len());
+        LogOffer {
+            first: self.log_first(),
+            operations: self.log.range(..count).copied().collect(),
+            truncated: count < self.log.len(),
+        }
+    }
+
+    /// Tries a proposed block on this node's state.
+    pub fn check(&self, block: &Block) -> Result<(), BlockFault> {
+        self.bank.check(block).map(|_| ())
+    }
+
+    /// Which block to propose, given what a collection brought.
+    pub fn compose(&self, candidates: &BTreeMap<NodeId, Candidate>) -> Composition {
+        compose(&self.bank, candidates, self.majority, self.limits.block_bytes_max)
+    }
+
+    /// Decides a batch of requests: approves what the balance covers, parks what it does not.
+    pub fn submit(&mut self, requests: impl IntoIterator<Item = (Ticket, Request)>) -> Vec<Effect<HomeAction>> {
+        let mut step = Step::default();
+        if !self.halted {
+            for (ticket, request) in requests {
+                self.decide(&mut step, ticket, request);
+            }
+        }
+        self.finish(step)
+    }
+
+    /// Applies a chosen block. One at or below the height is known already; one that does not follow halts the node.
+    pub fn apply(&mut self, block: &Arc<Block>) -> Vec<Effect<HomeAction>> {
+        if self.halted || block.height() <= self.bank.height() {
+            return Vec::new();
+        }
+        let delta = match self.bank.check(block) {
+            Ok(delta) => delta,
+            Err(fault) => return self.halt(HaltReason::Diverged(fault)),
+        };
+        let own = block.run_of(self.me).map_or(&[][..], |run| &run.operations);
+        if let Some(index) = (0..own.len()).find(|index| self.log.get(*index) != Some(&own[*index])) {
+            return self.halt(HaltReason::ForeignOwnEntry(self.log_first().plus(index as u64)));
+        }
+        self.bank.advance(delta);
+        self.log.drain(..own.len());
+        let mut effects = vec![Effect::Persist(Record::Block(block.clone()))];
+        self.take_effects_of(block, &mut effects);
+        effects.push(Effect::Act(HomeAction::Applied { block: block.clone(), state: self.bank.state() }));
+        if !own.is_empty() {
+            self.settled_at.insert(self.bank.watermark(self.me), block.height());
+            while self.settled_at.len() > SETTLED_AT_MAX {
+                self.settled_at.pop_first();
+            }
+        }
+        let still_waiting = self.waiting_settled.split_off(&self.log_first());
+        for (seq, tickets) in std::mem::replace(&mut self.waiting_settled, still_waiting) {
+            self.waiting_tickets -= tickets.len();
+            let answer = Answer::Approved(self.approval(seq));
+            effects.extend(tickets.into_iter().map(|ticket| Effect::Act(HomeAction::Reply(ticket, answer.clone()))));
+        }
+        let mut step = Step::default();
+        self.look_again(&mut step, None);
+        effects.extend(self.finish(step));
+        effects
+    }
+
+    /// A collection that began at mark `began` is over, and whatever it settled is applied. `not_heard` is `None`
+    /// where no refusal may rest on it: entries were left out, or another proposer's block was finished instead (R9).
+    pub fn collection_done(&mut self, began: Mark, not_heard: Option<&BTreeSet<NodeId>>) -> Vec<Effect<HomeAction>> {
+        if self.halted {
+            return Vec::new();
+        }
+        self.settling = false;
+        let mut step = Step::default();
+        self.look_again(&mut step, not_heard.map(|not_heard| (began, not_heard)));
+        step.settle |= !self.parked.is_empty() || !self.waiting_settled.is_empty();
+        self.finish(step)
+    }
+
+    /// Somebody wants a settlement now: the log's age, a client, an operator.
+    pub fn settle(&mut self) -> Vec<Effect<HomeAction>> {
+        self.finish(Step { settle: !self.halted, ..Step::default() })
+    }
+
+    /// A peer's HELLO tells what it has seen of this node: more than is held here means that the store went back (R13).
+    pub fn witness(&mut self, peer: NodeId, height: Height, seq: Seq) -> Vec<Effect<HomeAction>> {
+        if self.halted || (height <= self.bank.height() && seq <= self.last_seq()) {
+            return Vec::new();
+        }
+        let (known, held) = (format!("height {height}, seq {seq}"), self.position());
+        self.halt(HaltReason::WentBack { peer, known, held })
+    }
+
+    /// A peer found that an entry of this node does not pass (R5).
+    pub fn own_entry_failed(&mut self, seq: Seq, fault: EntryFault) -> Vec<Effect<HomeAction>> {
+        // A late message about an entry that was settled since says nothing.
+        if self.halted || seq <= self.bank.watermark(self.me) {
+            return Vec::new();
+        }
+        self.halt(HaltReason::OwnEntryFailed { seq, fault })
+    }
+
+    fn position(&self) -> String {
+        format!("height {}, seq {}", self.bank.height(), self.last_seq())
+    }
+
+    fn halt(&mut self, reason: HaltReason) -> Vec<Effect<HomeAction>> {
+        self.halted = true;
+        vec![Effect::Act(HomeAction::Halt(reason))]
+    }
+
+    fn decide(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
+        let mut reply = |answer| step.actions.push(HomeAction::Reply(ticket, answer));
+        // Refusals by form need no memory: they come out the same for ever.
+        if request.from.home() != self.me {
+            return reply(Answer::Refused(Reason::NotHome { home: request.from.home() }));
+        }
+        if request.amount == Amount::ZERO {
+            return reply(Answer::Refused(Reason::AmountZero));
+        }
+        if request.from == request.to {
+            return reply(Answer::Refused(Reason::SameAccount));
+        }
+        if !self.ready {
+            return reply(Answer::NotReady);
+        }
+        if let Some(mark) = self.in_flight.get(&(request.from, request.id)) {
+            let Some(parked) = self.parked.get_mut(mark) else { return reply(Answer::Busy) };
+            if Content::of(&parked.request) != Content::of(&request) {
+                return reply(Answer::Conflict);
+            }
+            if self.waiting_tickets >= self.limits.waiting_max {
+                return reply(Answer::Busy);
+            }
+            parked.waiting.push((ticket, request.wait));
+            self.waiting_tickets += 1;
+            return;
+        }
+        let owner = self.spendable.contains_key(&request.from).then_some(request.from);
+        match self.memory.look_up(owner, &request) {
+            Lookup::New => self.decide_new(step, ticket, request),
+            Lookup::Decided(Outcome::Approved(seq)) => self.reply_approved(step, ticket, request.wait, seq),
+            Lookup::Decided(Outcome::Refused(reason, _)) => reply(Answer::Refused(reason)),
+            Lookup::Conflict => reply(Answer::Conflict),
+            Lookup::Expired => reply(Answer::Expired),
+        }
+    }
+
+    fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
+        let unknown = [request.from, request.to].into_iter().find(|account| self.bank.balance(*account).is_none());
+        if let Some(account) = unknown {
+            let reason = Reason::UnknownAccount { height: self.bank.height(), account };
+            return self.refuse(step, &request, &[ticket], reason);
+        }
+        if self.log.len() >= self.limits.log_entries_max {
+            step.settle = true;
+            return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
+        }
+        if self.covers(&request) {
+            return self.approve(step, &request, &[(ticket, request.wait)]);
+        }
+        if self.waiting_tickets >= self.limits.waiting_max {
+            return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
+        }
+        self.last_mark += 1;
+        self.in_flight.insert((request.from, request.id), self.last_mark);
+        self.parked.insert(self.last_mark, Parked { request, waiting: vec![(ticket, request.wait)] });
+        self.waiting_tickets += 1;
+        step.settle = true;
+    }
+
+    fn covers(&self, request: &Request) -> bool {
+        self.spendable.get(&request.from).is_some_and(|spendable| *spendable >= request.amount)
+    }
+
+    /// Goes through the parked requests in the order of their arrival: approves what is covered now and, where a final
+    /// collection says so, refuses what began before it.
+    fn look_again(&mut self, step: &mut Step, last_word: Option<(Mark, &BTreeSet<NodeId>)>) {
+        let marks: Vec<Mark> = self.parked.keys().copied().collect();
+        for mark in marks {
+            let Some(parked) = self.parked.get(&mark) else { continue };
+            let covered = self.covers(&parked.request) && self.log.len() < self.limits.log_entries_max;
+            let not_heard = last_word.filter(|(began, _)| mark <= *began).map(|(_, not_heard)| not_heard);
+            if !covered && (not_heard.is_none() || self.covers(&parked.request)) {
+                continue;
+            }
+            let Some(Parked { request, waiting }) = self.parked.remove(&mark) else { continue };
+            self.in_flight.remove(&(request.from, request.id));
+            self.waiting_tickets -= waiting.len();
+            if covered {
+                self.approve(step, &request, &waiting);
+            } else {
+                let reason = Reason::InsufficientFunds {
+                    height: self.bank.height(),
+                    spendable: self.spendable.get(&request.from).copied().unwrap_or_default(),
+                    not_heard: not_heard.cloned().unwrap_or_default(),
+                };
+                let tickets: Vec<_> = waiting.iter().map(|(ticket, _)| *ticket).collect();
+                self.refuse(step, &request, &tickets, reason);
+            }
+        }
+    }
+
+    fn approve(&mut self, step: &mut Step, request: &Request, waiting: &[(Ticket, Wait)]) {
+        let Request { id, from, to, amount, .. } = *request;
+        let operation = Operation { id, action: Action::Transfer { from, to, amount } };
+        self.append(operation).expect("covers() was asked just before, and the genesis sum fits");
+        step.appended.push(operation);
+        let seq = self.last_seq();
+        for (ticket, wait) in waiting {
+            self.reply_approved(step, *ticket, *wait, seq);
+        }
+        step.settle |= self.limits.settle_at_entries.is_some_and(|limit| self.log.len() >= limit);
+    }
+
+    /// Appends an operation to the log, its effect on this home's accounts included, or changes nothing.
+    fn append(&mut self, operation: Operation) -> Option<()> {
+        if let Action::Transfer { from, to, amount } = operation.action {
+            let debited = self.spendable.get(&from)?.checked_sub(amount)?;
+            if let Some(credited) = self.spendable.get(&to) {
+                let credited = credited.checked_add(amount)?;
+                self.spendable.insert(to, credited);
+            }
+            self.spendable.insert(from, debited);
+            self.log.push_back(operation);
+            self.memory.approved(operation.id, from, to, amount, self.last_seq());
+        } else {
+            self.log.push_back(operation);
+        }
+        Some(())
+    }
+
+    fn approval(&self, seq: Seq) -> Approval {
+        let settled = seq <= self.bank.watermark(self.me);
+        let height = self.settled_at.range(seq..).next().map(|(_, height)| *height);
+        Approval { origin: self.me, seq, height: height.filter(|_| settled && self.knows_height_of(seq)) }
+    }
+
+    /// Below the first block that is remembered with its height, any block could have been the one.
+    fn knows_height_of(&self, seq: Seq) -> bool {
+        self.settled_at.len() < SETTLED_AT_MAX
+            || self.settled_at.first_key_value().is_some_and(|(first, _)| seq > *first)
+    }
+
+    fn reply_approved(&mut self, step: &mut Step, ticket: Ticket, wait: Wait, seq: Seq) {
+        if wait == Wait::Local || seq <= self.bank.watermark(self.me) {
+            step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
+        } else if self.waiting_tickets >= self.limits.waiting_max {
+            // The entry stands; who asks again with the same id gets it.
+            step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
+        } else {
+            self.waiting_settled.entry(seq).or_default().push(ticket);
+            self.waiting_tickets += 1;
+            step.settle = true;
+        }
+    }
+
+    fn refuse(&mut self, step: &mut Step, request: &Request, tickets: &[Ticket], reason: Reason) {
+        let Request { id, from, to, amount, .. } = *request;
+        // Remembered at once, though written with the step: the next request of the batch may be its twin.
+        let refusal = Refusal { id, from, to, amount, reason: reason.clone() };
+        self.memory.refused(&refusal, self.spendable.contains_key(&from));
+        step.refused.push(refusal);
+        let replies = tickets.iter().map(|ticket| HomeAction::Reply(*ticket, Answer::Refused(reason.clone())));
+        step.actions.extend(replies);
+    }
+
+    /// Turns a step into effects: its records first, then what stands behind them.
+    fn finish(&mut self, step: Step) -> Vec<Effect<HomeAction>> {
+        let Step { appended, mut refused, actions, settle } = step;
+        let mut effects = Vec::new();
+        if !appended.is_empty() {
+            let first = Seq(self.last_seq().0 + 1 - appended.len() as u64);
+            effects.push(Effect::Persist(Record::Log { first, operations: appended }));
+        }
+        if !refused.is_empty() {
+            let carried = self.memory.carry_over();
+            for refusal in &carried {
+                self.memory.refused(refusal, self.spendable.contains_key(&refusal.from));
+            }
+            refused.extend(carried);
+            let number = self.memory.close_record();
+            effects.push(Effect::Persist(Record::Refused { number, refusals: refused }));
+        }
+        self.trim_memory(&mut effects);
+        effects.extend(actions.into_iter().map(Effect::Act));
+        if settle && !self.settling {
+            self.settling = true;
+            effects.push(Effect::Act(HomeAction::Settle(self.last_mark)));
+        }
+        effects
+    }
+
+    fn trim_memory(&mut self, effects: &mut Vec<Effect<HomeAction>>) {
+        let raised = self.memory.trim(self.bank.watermark(self.me));
+        let horizon = |(owner, id)| Effect::Persist(Record::Horizon { owner, id });
+        effects.extend(raised.into_iter().map(horizon));
+        if let Some(first_live) = self.memory.drop_dead_records() {
+            effects.push(Effect::Persist(Record::RefusedTrim { first_live }));
+        }
+    }
+
+    /// What a settled block means for the accounts of this home: credits from other homes become spendable, accounts
+    /// that it opened exist.
+    fn take_effects_of(&mut self, block: &Block, effects: &mut Vec<Effect<HomeAction>>) {
+        for run in block.runs() {
+            for operation in &run.operations {
+                match operation.action {
+                    Action::Transfer { to, amount, .. } if run.origin != self.me => {
+                        if let Some(spendable) = self.spendable.get_mut(&to) {
+                            *spendable = spendable.checked_add(amount).expect("the genesis sum fits (R12)");
+                        }
+                    }
+                    Action::Transfer { .. } => {}
+                    Action::Open { account } if account.home() == self.me => {
+                        self.spendable.insert(account, Amount::ZERO);
+                        // What was forgotten of the account while it did not exist stays forgotten, not new.
+                        if let Some(id) = self.memory.horizon(None) {
+                            self.memory.raise_horizon(Some(account), id);
+                            effects.push(Effect::Persist(Record::Horizon { owner: Some(account), id }));
+                        }
+                    }
+                    Action::Open { .. } => {}
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "home_tests.rs"]
+mod tests;

@@ -1,0 +1,380 @@
+//! Exactly once: what was answered to which id, within bounds that one client cannot exhaust for another (R10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::request::{Reason, Request};
+use crate::types::{AccountId, Amount, Seq, TransferId};
+
+/// A refusal that is remembered, with the content that it refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The client's id.
+    pub id: TransferId,
+    /// Debit account.
+    pub from: AccountId,
+    /// Credit account.
+    pub to: AccountId,
+    /// The amount.
+    pub amount: Amount,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What an id was used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Content {
+    to: AccountId,
+    amount: Amount,
+}
+
+impl Content {
+    /// What `request` asks for.
+    pub fn of(request: &Request) -> Self {
+        Self { to: request.to, amount: request.amount }
+    }
+}
+
+/// What came of an id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Approved, as this entry of the home.
+    Approved(Seq),
+    /// Refused, for this reason; remembered in the record of refusals with this number.
+    Refused(Reason, u64),
+}
+
+/// What the memory says of an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Never seen.
+    New,
+    /// Decided before, with the same content.
+    Decided(Outcome),
+    /// Decided before, with other content.
+    Conflict,
+    /// Unknown, and at or below the horizon: it may have been decided and forgotten.
+    Expired,
+}
+
+/// The ids of one account; or, under `None`, of all debit accounts that do not exist: they share one shelf and one
+/// horizon, so that inventing account names fills no memory.
+type Owner = Option<AccountId>;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Shelf {
+    horizon: Option<TransferId>,
+    known: BTreeMap<(TransferId, AccountId), (Content, Outcome)>,
+}
+
+/// The outcomes that a home remembers. The fullest shelf forgets first, its smallest ids first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Memory {
+    capacity: usize,
+    total: usize,
+    shelves: BTreeMap<Owner, Shelf>,
+    by_size: BTreeSet<(usize, Owner)>,
+    /// Of each stored record of refusals, which are still remembered. The first key is the first live record.
+    records: BTreeMap<u64, BTreeSet<(Owner, TransferId, AccountId)>>,
+    next_record: u64,
+}
+
+impl Memory {
+    /// An empty memory of about `capacity` ids.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity.max(16),
+            total: 0,
+            shelves: BTreeMap::new(),
+            by_size: BTreeSet::new(),
+            records: BTreeMap::new(),
+            next_record: 1,
+        }
+    }
+
+    /// How many outcomes are remembered.
+    pub fn len(&self) -> usize {
+        self.total
+    }
+
+    /// True where none is.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// The largest forgotten id of `owner`.
+    pub fn horizon(&self, owner: Owner) -> Option<TransferId> {
+        self.shelves.get(&owner).and_then(|shelf| shelf.horizon)
+    }
+
+    /// Raises a horizon; it never falls.
+    pub fn raise_horizon(&mut self, owner: Owner, id: TransferId) {
+        let shelf = self.shelves.entry(owner).or_default();
+        shelf.horizon = shelf.horizon.max(Some(id));
+    }
+
+    /// What is known of a request whose debit account is `owner`, or does not exist.
+    pub fn look_up(&self, owner: Owner, request: &Request) -> Lookup {
+        let key = (request.id, request.from);
+        let known = [owner, None].iter().find_map(|owner| self.shelves.get(owner)?.known.get(&key));
+        match known {
+            Some((content, outcome)) if *content == Content::of(request) => Lookup::Decided(outcome.clone()),
+            Some(_) => Lookup::Conflict,
+            None if self.horizon(owner) >= Some(request.id) => Lookup::Expired,
+            None => Lookup::New,
+        }
+    }
+
+    /// Remembers an approval.
+    pub fn approved(&mut self, id: TransferId, from: AccountId, to: AccountId, amount: Amount, seq: Seq) {
+        self.insert(Some(from), (id, from), Content { to, amount }, Outcome::Approved(seq));
+    }
+
+    /// Remembers a refusal, as part of the record that [`Memory::close_record`] will number; `exists` tells whether its
+    /// debit account has a shelf of its own.
+    pub fn refused(&mut self, refusal: &Refusal, exists: bool) {
+        self.refused_in(self.next_record, refusal, exists);
+    }
+
+    /// The number of the record that holds all refusals since the last call.
+    pub fn close_record(&mut self) -> u64 {
+        self.next_record += 1;
+        self.next_record - 1
+    }
+
+    /// Remembers a stored record of refusals.
+    pub fn load_record(&mut self, number: u64, refusals: &[Refusal], exists: impl Fn(AccountId) -> bool) {
+        // A record all of whose refusals were written again later still stands in the store: dead, and trimmed as such.
+        self.records.entry(number).or_default();
+        refusals.iter().for_each(|refusal| self.refused_in(number, refusal, exists(refusal.from)));
+        self.continue_records_at(number + 1);
+    }
+
+    /// Numbers are dense and go on here after a restart, whatever records are left.
+    pub fn continue_records_at(&mut self, number: u64) {
+        self.next_record = self.next_record.max(number);
+    }
+
+    fn refused_in(&mut self, number: u64, refusal: &Refusal, exists: bool) {
+        let owner = exists.then_some(refusal.from);
+        let content = Content { to: refusal.to, amount: refusal.amount };
+        let outcome = Outcome::Refused(refusal.reason.clone(), number);
+        self.insert(owner, (refusal.id, refusal.from), content, outcome);
+    }
+
+    fn insert(&mut self, owner: Owner, key: (TransferId, AccountId), content: Content, outcome: Outcome) {
+        if let Outcome::Refused(_, number) = &outcome {
+            self.records.entry(*number).or_default().insert((owner, key.0, key.1));
+        }
+        let shelf = self.shelves.entry(owner).or_default();
+        let before = shelf.known.len();
+        let replaced = shelf.known.insert(key, (content, outcome));
+        self.resized(owner, before);
+        // Carried over from an older record: there it is dead.
+        if let Some((_, Outcome::Refused(_, old))) = replaced {
+            self.forget_in_record(old, owner, key);
+        }
+    }
+
+    fn resized(&mut self, owner: Owner, before: usize) {
+        let after = self.shelves.get(&owner).map_or(0, |shelf| shelf.known.len());
+        self.total = self.total + after - before;
+        if before != after {
+            self.by_size.remove(&(before, owner));
+            self.by_size.insert((after, owner));
+        }
+    }
+
+    fn forget_in_record(&mut self, number: u64, owner: Owner, key: (TransferId, AccountId)) {
+        let still_there = self
+            .shelves
+            .get(&owner)
+            .and_then(|shelf| shelf.known.get(&key))
+            .is_some_and(|(_, outcome)| matches!(outcome, Outcome::Refused(_, n) if *n == number));
+        if !still_there && let Some(live) = self.records.get_mut(&number) {
+            live.remove(&(owner, key.0, key.1));
+        }
+    }
+
+    /// Forgets down to the capacity; approvals above `watermark` stay, they are in the local log. Returns the horizons
+    /// that rose.
+    pub fn trim(&mut self, watermark: Seq) -> BTreeMap<Owner, TransferId> {
+        let mut raised = BTreeMap::new();
+        if self.total <= self.capacity {
+            return raised;
+        }
+        // A sixteenth more than needed, so that the search is not repeated for each transfer.
+        let target = self.capacity - self.capacity / 16;
+        let mut stuck = BTreeSet::new();
+        while self.total > target {
+            let fullest = self.by_size.iter().rev().find(|(_, owner)| !stuck.contains(owner));
+            let Some((size, owner)) = fullest.copied() else { break };
+            let next = self.by_size.iter().rev().find(|(_, other)| *other != owner && !stuck.contains(other));
+            let surplus = size - next.map_or(0, |(size, _)| *size);
+            let count = surplus.max(1).min(self.total - target);
+            let forgotten = self.forget(owner, count, watermark);
+            match forgotten.last() {
+                Some((id, _)) => {
+                    self.raise_horizon(owner, *id);
+                    raised.insert(owner, *id);
+                }
+                None => {
+                    stuck.insert(owner);
+                }
+            }
+        }
+        raised.keys().map(|owner| (*owner, self.horizon(*owner).expect("it was raised just now"))).collect()
+    }
+
+    /// Forgets up to `count` of the smallest ids of one shelf.
+    fn forget(&mut self, owner: Owner, count: usize, watermark: Seq) -> Vec<(TransferId, AccountId)> {
+        let Some(shelf) = self.shelves.get_mut(&owner) else { return Vec::new() };
+        let before = shelf.known.len();
+        let forgettable = |outcome: &Outcome| !matches!(outcome, Outcome::Approved(seq) if *seq > watermark);
+        let keys: Vec<_> = shelf
+            .known
+            .iter()
+            .filter(|(_, (_, outcome))| forgettable(outcome))
+            .take(count)
+            .map(|(key, _)| *key)
+            .collect();
+        let mut records = Vec::new();
+        for key in &keys {
+            if let Some((_, Outcome::Refused(_, number))) = shelf.known.remove(key) {
+                records.push((number, *key));
+            }
+        }
+        self.resized(owner, before);
+        for (number, key) in records {
+            self.forget_in_record(number, owner, key);
+        }
+        keys
+    }
+
+    /// Drops leading records of refusals that hold nothing live, and returns the number of the first that does.
+    pub fn drop_dead_records(&mut self) -> Option<u64> {
+        let before = self.records.keys().next().copied()?;
+        while self.records.first_key_value().is_some_and(|(_, live)| live.is_empty()) {
+            self.records.pop_first();
+        }
+        let first_live = self.records.keys().next().copied().unwrap_or(self.next_record);
+        (first_live != before).then_some(first_live)
+    }
+
+    /// The refusals of the oldest record, where a few of them keep a long tail of records from being trimmed. Written
+    /// again as part of a new record, they free the old one.
+    pub fn carry_over(&self) -> Vec<Refusal> {
+        let live: usize = self.records.values().map(BTreeSet::len).sum();
+        let Some((_, oldest)) = self.records.first_key_value() else { return Vec::new() };
+        if self.records.len() <= 64.max(2 * live) {
+            return Vec::new();
+        }
+        let refusal = |(owner, id, from): &(Owner, TransferId, AccountId)| {
+            let (content, outcome) = self.shelves.get(owner)?.known.get(&(*id, *from))?;
+            let Outcome::Refused(reason, _) = outcome else { return None };
+            let Content { to, amount } = *content;
+            Some(Refusal { id: *id, from: *from, to, amount, reason: reason.clone() })
+        };
+        oldest.iter().filter_map(refusal).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Wait;
+
+    fn account(text: &str) -> AccountId {
+        text.parse().unwrap()
+    }
+
+    fn request(id: u128, from: &str, amount: u64) -> Request {
+        Request { id: id.into(), from: account(from), to: account("B"), amount: Amount::new(amount), wait: Wait::Local }
+    }
+
+    fn approve(memory: &mut Memory, id: u128, from: &str, seq: u64) {
+        memory.approved(id.into(), account(from), account("B"), Amount::new(1), Seq(seq));
+    }
+
+    fn refusal(id: u128, from: &str) -> Refusal {
+        let Request { id, from, to, amount, .. } = request(id, from, 1);
+        Refusal { id, from, to, amount, reason: Reason::UnknownAccount { height: Default::default(), account: from } }
+    }
+
+    #[test]
+    fn r10_the_same_identity_has_one_outcome_and_other_content_is_a_conflict() {
+        let mut memory = Memory::new(100);
+        approve(&mut memory, 7, "A", 1);
+        let look_up = |from: &str, amount| memory.look_up(Some(account(from)), &request(7, from, amount));
+        assert_eq!(look_up("A", 1), Lookup::Decided(Outcome::Approved(Seq(1))));
+        assert_eq!(look_up("A", 2), Lookup::Conflict);
+        assert_eq!(look_up("x@A", 1), Lookup::New, "the debit account is part of the identity");
+    }
+
+    #[test]
+    fn r10_a_flood_on_one_account_expires_nothing_of_another() {
+        let mut memory = Memory::new(100);
+        approve(&mut memory, 1, "quiet@A", 1);
+        for id in 1_000..2_000 {
+            approve(&mut memory, id, "loud@A", id as u64);
+            memory.trim(Seq(u64::MAX));
+        }
+        assert!(memory.len() <= 100);
+        let quiet = request(1, "quiet@A", 1);
+        assert_eq!(memory.look_up(Some(quiet.from), &quiet), Lookup::Decided(Outcome::Approved(Seq(1))));
+        let forgotten = request(1_000, "loud@A", 1);
+        assert_eq!(memory.look_up(Some(forgotten.from), &forgotten), Lookup::Expired);
+        let unknown_but_old = request(3, "quiet@A", 1);
+        assert_eq!(memory.look_up(Some(unknown_but_old.from), &unknown_but_old), Lookup::New);
+    }
+
+    #[test]
+    fn r10_what_is_in_the_local_log_is_never_forgotten() {
+        let mut memory = Memory::new(16);
+        for id in 1..=40 {
+            approve(&mut memory, id, "A", id as u64);
+            memory.trim(Seq(0));
+        }
+        assert_eq!((memory.len(), memory.horizon(Some(account("A")))), (40, None));
+        memory.trim(Seq(30));
+        assert_eq!((memory.len(), memory.horizon(Some(account("A")))), (15, Some(25.into())));
+    }
+
+    #[test]
+    fn invented_debit_accounts_share_one_shelf() {
+        let mut memory = Memory::new(20);
+        approve(&mut memory, 1, "A", 1);
+        for number in 1..100u64 {
+            let refusal = refusal(u128::from(number), &format!("ghost{number}@A"));
+            memory.refused(&refusal, false);
+            memory.close_record();
+            memory.trim(Seq(9));
+            memory.drop_dead_records();
+        }
+        assert!(memory.len() <= 20 && memory.shelves.len() == 2);
+        assert!(memory.records.len() <= 20);
+        assert_eq!(memory.horizon(Some(account("A"))), None);
+        let ghost = request(1, "ghost1@A", 1);
+        assert_eq!(memory.look_up(None, &ghost), Lookup::Expired);
+    }
+
+    #[test]
+    fn one_old_refusal_does_not_keep_a_long_tail_of_records() {
+        let mut memory = Memory::new(16);
+        memory.load_record(1, &[refusal(u128::MAX, "quiet@A")], |_| true);
+        let mut longest = 0;
+        for id in 2..1_000u64 {
+            let mut refusals = memory.carry_over();
+            refusals.push(refusal(id.into(), "loud@A"));
+            refusals.iter().for_each(|refusal| memory.refused(refusal, true));
+            memory.close_record();
+            memory.trim(Seq(0));
+            memory.drop_dead_records();
+            longest = longest.max(memory.records.len());
+        }
+        assert!(longest <= 70, "{longest} records for {} refusals", memory.len());
+        let kept = request(u128::MAX, "quiet@A", 1);
+        assert!(matches!(memory.look_up(Some(kept.from), &kept), Lookup::Decided(_)));
+    }
+}

@@ -1,0 +1,21 @@
+//! The bank itself, without any IO: entries, blocks, balances, one home's local log, and exactly-once.
+//!
+//! In reading order: [`entry`] (what a home approves), [`block`] (what the cluster settles), [`bank`] (the state that
+//! a chain leads to), [`compose`] (which block to propose), [`memory`] (exactly once), [`home`] (local approval,
+//! parked requests, settlement).
+
+pub mod bank;
+pub mod block;
+pub mod compose;
+pub mod entry;
+pub mod home;
+pub mod memory;
+pub mod request;
+
+pub use bank::{Bank, BlockFault, Delta, EntryFault};
+pub use block::{Block, BlockError, Genesis, GenesisError};
+pub use compose::{Candidate, Composition, Value, compose};
+pub use entry::{Action, Entry, LogOffer, Operation, Run};
+pub use home::{Home, HomeAction, HomeLimits, HomeStart, Mark};
+pub use memory::{Memory, Refusal};
+pub use request::{Answer, Approval, Reason, Request, Ticket, Wait};

@@ -1,0 +1,6 @@
+//! A replicated bank: every account's home node approves transfers alone, Paxos settles them into a blockchain on every
+//! node.
+
+pub mod effect;
+pub mod ledger;
+pub mod types;

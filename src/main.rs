@@ -1,0 +1,3 @@
+//! The `paxbank` command.
+
+fn main() {}

@@ -1,0 +1,152 @@
+//! BLAKE3 hashes, and a hasher whose input cannot be read in two ways.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A BLAKE3 hash of 32 bytes, shown as 64 lower-case hex digits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash([u8; 32]);
+
+/// A text that is not 64 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a hash; a hash is 64 hexadecimal digits")]
+pub struct HashError(String);
+
+impl Hash {
+    /// All zeros: the parent of genesis.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// The hash with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first 8 hex digits, for people.
+    pub fn short(&self) -> String {
+        self.to_string()[..8].to_owned()
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+impl FromStr for Hash {
+    type Err = HashError;
+
+    fn from_str(text: &str) -> Result<Self, HashError> {
+        blake3::Hash::from_hex(text)
+            .map(|hash| Self(hash.into()))
+            .map_err(|_| HashError(text.chars().take(70).collect()))
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_bytes(&self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Hash;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a hash of 32 bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Hash, E> {
+                bytes.try_into().map(Hash).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Hash, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Visitor)
+        } else {
+            deserializer.deserialize_bytes(Visitor)
+        }
+    }
+}
+
+/// Feeds BLAKE3 with numbers (8 bytes, little endian) and texts or bytes (length first), under a named domain, so
+/// that no two different inputs give the same stream of bytes.
+#[derive(Clone)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// A hasher for one purpose: `domain` keeps the hashes of different purposes apart.
+    pub fn new(domain: &str) -> Self {
+        let mut hasher = Self(blake3::Hasher::new());
+        hasher.text(domain);
+        hasher
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        self.0.update(&number.to_le_bytes());
+        self
+    }
+
+    /// Adds bytes, their length first.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+        self
+    }
+
+    /// Adds a text, its length first.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Adds another hash.
+    pub fn hash(&mut self, hash: &Hash) -> &mut Self {
+        self.0.update(hash.as_bytes());
+        self
+    }
+
+    /// The hash of all that was added.
+    pub fn finish(&self) -> Hash {
+        Hash(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_reads_back_what_it_shows() {
+        let hash = Hasher::new("test").number(7).finish();
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert_eq!(hash.to_string().len(), 64);
+        assert!("xyz".parse::<Hash>().is_err());
+    }
+
+    #[test]
+    fn where_one_text_ends_and_the_next_begins_is_part_of_the_hash() {
+        let pair = |a, b| Hasher::new("test").text(a).text(b).finish();
+        assert_ne!(pair("ab", "c"), pair("a", "bc"));
+        assert_ne!(Hasher::new("a").finish(), Hasher::new("b").finish());
+    }
+}

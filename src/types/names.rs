@@ -1,0 +1,217 @@
+//! Names of nodes and accounts. Both are `Copy`: the bulk path moves millions of them and allocates none.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest node name, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 16;
+/// Longest account name before its `@home`, in bytes.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 32;
+
+/// Why a text is not the name of a node or an account.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing was given.
+    #[error("a name is empty; give at least one character")]
+    Empty,
+    /// Longer than the limit, in bytes.
+    #[error("the name {name:?} is longer than {max} bytes")]
+    TooLong {
+        /// The name as given, cut to a printable length.
+        name: String,
+        /// The limit, in bytes.
+        max: usize,
+    },
+    /// A character other than letters, digits, `-`, `_` and `.`.
+    #[error("the name {name:?} holds {character:?}; names are made of ASCII letters, digits, '-', '_' and '.'")]
+    Character {
+        /// The name as given.
+        name: String,
+        /// The first character that is not allowed.
+        character: char,
+    },
+}
+
+/// Up to `N` ASCII bytes, padded with zeros, so that the derived order is the order of the texts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Name<const N: usize>([u8; N]);
+
+impl<const N: usize> Name<N> {
+    fn parse(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > N {
+            return Err(NameError::TooLong { name: text.chars().take(N).collect(), max: N });
+        }
+        let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if let Some(character) = text.chars().find(|c| !allowed(c)) {
+            return Err(NameError::Character { name: text.to_owned(), character });
+        }
+        let mut bytes = [0; N];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self(bytes))
+    }
+
+    fn as_str(&self) -> &str {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(N);
+        std::str::from_utf8(&self.0[..length]).expect("names are ASCII: parse() let nothing else in")
+    }
+}
+
+/// The name of a node, at most [`NODE_NAME_BYTES_MAX`] bytes. Nodes are ordered by name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Name<NODE_NAME_BYTES_MAX>);
+
+impl NodeId {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Name::parse(text).map(Self)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An account and the home that alone may debit it: `alice@A`. The node's own account, `A@A`, is written `A`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId {
+    home: NodeId,
+    name: Name<ACCOUNT_NAME_BYTES_MAX>,
+}
+
+impl AccountId {
+    /// The account `name@home`.
+    pub fn new(name: &str, home: NodeId) -> Result<Self, NameError> {
+        Ok(Self { home, name: Name::parse(name)? })
+    }
+
+    /// The account that a bare node name stands for.
+    pub fn of_node(home: NodeId) -> Self {
+        Self::new(home.as_str(), home).expect("a node name fits an account name")
+    }
+
+    /// The node that approves transfers out of this account.
+    pub fn home(&self) -> NodeId {
+        self.home
+    }
+
+    /// The part before `@`.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.split_once('@') {
+            Some((name, home)) => Self::new(name, home.parse()?),
+            None => Ok(Self::of_node(text.parse()?)),
+        }
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name() == self.home.as_str() {
+            return f.pad(self.name());
+        }
+        write!(f, "{}@{}", self.name(), self.home)
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for AccountId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(FromText(std::marker::PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for AccountId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(FromText(std::marker::PhantomData))
+    }
+}
+
+/// Reads any of this module's names from a text, borrowed or owned.
+struct FromText<T>(std::marker::PhantomData<T>);
+
+impl<T: FromStr<Err = NameError>> serde::de::Visitor<'_> for FromText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a node or an account")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_node_name_is_the_nodes_own_account() {
+        let account: AccountId = "A".parse().unwrap();
+        assert_eq!(account, "A@A".parse().unwrap());
+        assert_eq!(account.to_string(), "A");
+        assert_eq!("alice@A".parse::<AccountId>().unwrap().to_string(), "alice@A");
+    }
+
+    #[test]
+    fn names_order_as_their_texts_do() {
+        let mut names: Vec<NodeId> = ["B", "A1", "A", "a", "AB"].iter().map(|n| n.parse().unwrap()).collect();
+        names.sort();
+        assert_eq!(names.iter().map(NodeId::as_str).collect::<Vec<_>>(), ["A", "A1", "AB", "B", "a"]);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_is_refused_with_what_is_wrong() {
+        assert_eq!("".parse::<NodeId>(), Err(NameError::Empty));
+        assert_eq!("a@".parse::<AccountId>(), Err(NameError::Empty));
+        assert!(matches!("a b".parse::<AccountId>(), Err(NameError::Character { character: ' ', .. })));
+        assert!(matches!("x@y@z".parse::<AccountId>(), Err(NameError::Character { character: '@', .. })));
+        assert!(matches!("a\u{0}".parse::<NodeId>(), Err(NameError::Character { .. })));
+        assert!(matches!("seventeen-letters".parse::<NodeId>(), Err(NameError::TooLong { max: 16, .. })));
+    }
+}
