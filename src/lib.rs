@@ -3,4 +3,6 @@
 
 pub mod effect;
 pub mod ledger;
+pub mod paxos;
+pub mod reconcile;
 pub mod types;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::block::{Block, Genesis};
 use super::entry::{Action, Operation, Run};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId, Seq};
@@ -17,7 +19,8 @@ pub struct Bank {
 }
 
 /// Why an entry cannot be applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum EntryFault {
     /// The origin is not the home of the account that it debits or opens.
     #[error("its origin is not the account's home")]

@@ -1,0 +1,235 @@
+//! The Learner: counts votes for what this node proposes, hears what others had chosen, and hands blocks to the Ledger
+//! in the order of their heights. Rules R3, R5, R6.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::message::{Accepted, Commit, Message};
+use crate::effect::{HaltReason, Slot};
+use crate::ledger::Block;
+use crate::types::{Ballot, Hash, Height, NodeId};
+
+/// What a [`Learner`] asks of its shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LearnerAction {
+    /// Send to a node.
+    Send(NodeId, Message),
+    /// Hand a chosen block to the Ledger.
+    Apply(Arc<Block>),
+    /// This node lacks blocks that the peer has: catch up.
+    Gap(NodeId, Height),
+    /// Stop for good.
+    Halt(HaltReason),
+}
+
+/// A block that this node proposes, and who voted for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Proposal {
+    ballot: Ballot,
+    block: Arc<Block>,
+    voters: BTreeSet<NodeId>,
+    chosen: bool,
+}
+
+/// The state of the Learner role.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Learner {
+    peers: Vec<NodeId>,
+    majority: usize,
+    height: Height,
+    tip: Hash,
+    proposal: Option<Proposal>,
+    /// What this node's acceptor voted for last: a COMMIT need not bring it again.
+    voted: Option<Arc<Block>>,
+    /// Height of the last block handed to the Ledger.
+    handed: Height,
+}
+
+type Actions = Vec<LearnerAction>;
+
+impl Learner {
+    /// The learner of a node among `peers`, whose chain ends at `height` with `tip`.
+    pub fn new(
+        peers: impl IntoIterator<Item = NodeId>,
+        majority: usize,
+        height: Height,
+        tip: Hash,
+        slot: Option<&Slot>,
+    ) -> Self {
+        let voted = slot.map(|slot| slot.block.clone());
+        Self { peers: peers.into_iter().collect(), majority, height, tip, proposal: None, voted, handed: height }
+    }
+
+    /// This node's proposer is about to send ACCEPT.
+    pub fn on_proposed(&mut self, ballot: Ballot, block: Arc<Block>) {
+        self.proposal = Some(Proposal { ballot, block, voters: BTreeSet::new(), chosen: false });
+    }
+
+    /// This node's acceptor voted, durably.
+    pub fn on_voted(&mut self, slot: &Slot) {
+        self.voted = Some(slot.block.clone());
+    }
+
+    /// ACCEPTED: with a majority under one ballot the block is chosen.
+    pub fn on_accepted(&mut self, from: NodeId, accepted: Accepted) -> Actions {
+        let Some(proposal) = &mut self.proposal else { return Vec::new() };
+        let proposed = (proposal.ballot, proposal.block.height(), proposal.block.hash());
+        if proposed != (accepted.ballot, accepted.height, accepted.hash) {
+            return Vec::new();
+        }
+        proposal.voters.insert(from);
+        if proposal.chosen || proposal.voters.len() < self.majority {
+            return Vec::new();
+        }
+        proposal.chosen = true;
+        let block = proposal.block.clone();
+        self.hand_over(block)
+    }
+
+    /// COMMIT.
+    pub fn on_commit(&mut self, from: NodeId, commit: Commit) -> Actions {
+        let Commit { height, hash, block } = commit;
+        if height <= self.height {
+            return self.compare(from, height, hash);
+        }
+        if height > self.handed.next() {
+            return vec![LearnerAction::Gap(from, height)];
+        }
+        let brought = block.filter(|block| block.height() == height && block.hash() == hash);
+        let known = brought.or_else(|| self.voted.clone().filter(|block| block.hash() == hash));
+        match known {
+            Some(block) => self.hand_over(block),
+            None if height <= self.handed => Vec::new(),
+            None => vec![LearnerAction::Gap(from, height)],
+        }
+    }
+
+    /// Blocks of a peer's chain, as reconciliation fetched them.
+    pub fn on_fetched(&mut self, blocks: Vec<Arc<Block>>) -> Actions {
+        blocks.into_iter().flat_map(|block| self.hand_over(block)).collect()
+    }
+
+    /// A block is applied here, durably. Where it is this node's own proposal, the others are told now, not before:
+    /// a COMMIT says that its sender has the block (R3).
+    pub fn on_applied(&mut self, block: &Arc<Block>) -> Actions {
+        (self.height, self.tip) = (block.height(), block.hash());
+        self.handed = self.handed.max(self.height);
+        if self.voted.as_ref().is_some_and(|voted| voted.height() <= self.height) {
+            self.voted = None;
+        }
+        if self.proposal.as_ref().is_none_or(|proposal| proposal.block.height() > self.height) {
+            return Vec::new();
+        }
+        let Some(proposal) = self.proposal.take() else { return Vec::new() };
+        if proposal.block.hash() != block.hash() {
+            return Vec::new();
+        }
+        let commit = |peer: &NodeId| {
+            let unvoted = !proposal.voters.contains(peer);
+            let (height, hash) = (block.height(), block.hash());
+            let commit = Commit { height, hash, block: unvoted.then(|| block.clone()) };
+            LearnerAction::Send(*peer, Message::Commit(commit))
+        };
+        self.peers.iter().map(commit).collect()
+    }
+
+    /// Compares what a peer says of its chain with this node's tip: two blocks at one height are two histories (R5).
+    pub fn compare(&self, peer: NodeId, height: Height, theirs: Hash) -> Actions {
+        if height != self.height || theirs == self.tip {
+            return Vec::new();
+        }
+        vec![LearnerAction::Halt(HaltReason::OtherBlock { height, ours: self.tip, theirs, peer })]
+    }
+
+    fn hand_over(&mut self, block: Arc<Block>) -> Actions {
+        if block.height() != self.handed.next() {
+            return Vec::new();
+        }
+        self.handed = block.height();
+        vec![LearnerAction::Apply(block)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Action, Operation, Run};
+    use crate::types::{Amount, Seq};
+
+    fn node(name: &str) -> NodeId {
+        name.parse().unwrap()
+    }
+
+    fn block(height: u64, parent: Hash) -> Arc<Block> {
+        let action =
+            Action::Transfer { from: "A".parse().unwrap(), to: "B".parse().unwrap(), amount: Amount::new(height) };
+        let operations = vec![Operation { id: 1.into(), action }];
+        let runs = vec![Run { origin: node("A"), first: Seq(1), operations }];
+        Arc::new(Block::new(Height(height), parent, Hash::ZERO, runs).unwrap())
+    }
+
+    fn learner() -> Learner {
+        Learner::new([node("B"), node("C")], 2, Height(0), Hash::ZERO, None)
+    }
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, node: node("A") }
+    }
+
+    fn vote(round: u64, block: &Block) -> Accepted {
+        Accepted { ballot: ballot(round), height: block.height(), hash: block.hash() }
+    }
+
+    #[test]
+    fn a_block_is_chosen_by_a_majority_under_one_ballot() {
+        let (mut learner, block) = (learner(), block(1, Hash::ZERO));
+        learner.on_proposed(ballot(2), block.clone());
+        assert_eq!(learner.on_accepted(node("B"), vote(1, &block)), [], "a vote under another ballot");
+        assert_eq!(learner.on_accepted(node("C"), vote(2, &block)), []);
+        assert_eq!(learner.on_accepted(node("C"), vote(2, &block)), [], "the same vote again");
+        assert_eq!(learner.on_accepted(node("A"), vote(2, &block)), [LearnerAction::Apply(block)]);
+    }
+
+    #[test]
+    fn r3_commit_leaves_once_the_block_is_applied_and_carries_it_to_who_has_not_voted() {
+        let (mut learner, block) = (learner(), block(1, Hash::ZERO));
+        learner.on_proposed(ballot(1), block.clone());
+        for name in ["A", "C"] {
+            let _ = learner.on_accepted(node(name), vote(1, &block));
+        }
+        let commit = |to: &str, with: Option<&Arc<Block>>| {
+            let commit = Commit { height: Height(1), hash: block.hash(), block: with.cloned() };
+            LearnerAction::Send(node(to), Message::Commit(commit))
+        };
+        assert_eq!(learner.on_applied(&block), [commit("B", Some(&block)), commit("C", None)]);
+        assert_eq!(learner.on_applied(&block), []);
+    }
+
+    #[test]
+    fn a_commit_is_applied_from_the_own_vote_or_from_what_it_brings() {
+        let (mut learner, first) = (learner(), block(1, Hash::ZERO));
+        let commit = |block: &Arc<Block>, with: bool| Commit {
+            height: block.height(),
+            hash: block.hash(),
+            block: with.then(|| block.clone()),
+        };
+        assert_eq!(learner.on_commit(node("B"), commit(&first, false)), [LearnerAction::Gap(node("B"), Height(1))]);
+        learner.on_voted(&Slot { ballot: ballot(1), block: first.clone() });
+        assert_eq!(learner.on_commit(node("B"), commit(&first, false)), [LearnerAction::Apply(first.clone())]);
+        let second = block(2, first.hash());
+        assert_eq!(learner.on_commit(node("B"), commit(&second, true)), [LearnerAction::Apply(second)]);
+        let later = block(9, first.hash());
+        assert_eq!(learner.on_commit(node("B"), commit(&later, true)), [LearnerAction::Gap(node("B"), Height(9))]);
+    }
+
+    #[test]
+    fn r5_another_block_at_the_own_height_halts() {
+        let (mut learner, first) = (learner(), block(1, Hash::ZERO));
+        let _ = learner.on_applied(&first);
+        let other = Commit { height: Height(1), hash: Hash::ZERO, block: None };
+        assert!(matches!(
+            learner.on_commit(node("B"), other)[..],
+            [LearnerAction::Halt(HaltReason::OtherBlock { height: Height(1), .. })]
+        ));
+    }
+}

@@ -1,0 +1,251 @@
+use super::*;
+use crate::effect::Slot;
+use crate::ledger::{Action, LogOffer, Operation, Run};
+use crate::types::{Amount, Seq};
+
+fn node(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+fn block(height: u64, amount: u64) -> Arc<Block> {
+    let action = Action::Transfer { from: "A".parse().unwrap(), to: "B".parse().unwrap(), amount: Amount::new(amount) };
+    let operations = vec![Operation { id: 1.into(), action }];
+    let runs = vec![Run { origin: node("A"), first: Seq(1), operations }];
+    Arc::new(Block::new(Height(height), Hash::ZERO, Hash::ZERO, runs).unwrap())
+}
+
+fn built(block: &Arc<Block>) -> Composition {
+    let value = Value::Built(block.clone());
+    Composition { value, excluded: BTreeMap::new(), rejected: BTreeMap::new(), left_out: false }
+}
+
+/// Proposer A of A, B, C with both links up.
+fn proposer() -> Proposer {
+    let mut proposer = Proposer::new(node("A"), [node("B"), node("C")], 2, Height(0), None);
+    for peer in ["B", "C"] {
+        let _ = proposer.on_link(node(peer), true, true);
+    }
+    proposer
+}
+
+fn prepare(round: u64, height: u64, collection: u64) -> Prepare {
+    Prepare { ballot: ballot(round, "A"), height: Height(height), collection: CollectionNumber(collection) }
+}
+
+fn ballot(round: u64, name: &str) -> Ballot {
+    Ballot { round, node: node(name) }
+}
+
+fn promise(prepare: Prepare) -> Promise {
+    let Prepare { ballot, height, collection } = prepare;
+    Promise { ballot, height, collection, accepted: None, log: LogOffer::default() }
+}
+
+fn nack(prepare: Prepare, kind: NackKind, promised: Option<Ballot>, height: u64) -> Nack {
+    let Prepare { ballot, height: asked, .. } = prepare;
+    Nack { ballot, asked, kind, promised, height: Height(height), state: Hash::ZERO }
+}
+
+fn sent(actions: &[ProposerAction]) -> Vec<(NodeId, &'static str)> {
+    let sent = actions.iter().filter_map(|action| match action {
+        ProposerAction::Send(to, message) => Some((*to, message.name())),
+        _ => None,
+    });
+    sent.collect()
+}
+
+fn composes(actions: &[ProposerAction]) -> bool {
+    actions.iter().any(|action| matches!(action, ProposerAction::Compose(..)))
+}
+
+/// Brings the proposer to the point where its block for height 1 is sent.
+fn proposing(proposer: &mut Proposer) -> Actions {
+    let _ = proposer.on_settle(1);
+    for from in ["A", "B", "C"] {
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    proposer.on_composed(CollectionNumber(1), built(&block(1, 1)))
+}
+
+#[test]
+fn r3_the_own_acceptor_promises_before_anybody_else_hears_of_a_ballot() {
+    let mut proposer = proposer();
+    assert_eq!(sent(&proposer.on_settle(1)), [(node("A"), "PREPARE")]);
+    let actions = proposer.on_promise(node("B"), promise(prepare(1, 1, 1)));
+    assert_eq!(actions, [], "nobody else was asked yet");
+    let actions = proposer.on_promise(node("A"), promise(prepare(1, 1, 1)));
+    assert_eq!(sent(&actions), [(node("B"), "PREPARE"), (node("C"), "PREPARE")]);
+}
+
+#[test]
+fn r3_a_restarted_proposer_starts_above_what_its_acceptor_promised() {
+    let mut proposer = Proposer::new(node("A"), [node("B"), node("C")], 2, Height(0), Some(ballot(7, "B")));
+    let actions = proposer.on_settle(1);
+    let ProposerAction::Send(_, Message::Prepare(prepare)) = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!(prepare.ballot, ballot(8, "A"));
+}
+
+#[test]
+fn r9_beyond_the_majority_every_voting_peer_with_its_link_up_is_waited_for() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    let _ = proposer.on_promise(node("A"), promise(prepare(1, 1, 1)));
+    let actions = proposer.on_promise(node("B"), promise(prepare(1, 1, 1)));
+    assert_eq!(actions, [ProposerAction::Start(ProposerTimer::Grace)]);
+    assert!(proposer.on_nack(node("C"), nack(prepare(1, 1, 1), NackKind::Behind, None, 0)).is_empty());
+    let mut link_down = proposer.clone();
+    assert!(composes(&link_down.on_link(node("C"), false, true)));
+    let mut no_voter = proposer.clone();
+    assert!(composes(&no_voter.on_link(node("C"), true, false)));
+    let mut patient = proposer.clone();
+    assert!(composes(&patient.on_timer(ProposerTimer::Grace)));
+    assert!(composes(&proposer.on_promise(node("C"), promise(prepare(1, 1, 1)))));
+}
+
+#[test]
+fn r9_the_outcome_names_who_was_not_heard_and_an_adopted_block_allows_no_refusal() {
+    let mut proposer = proposer();
+    let _ = proposer.on_link(node("C"), false, true);
+    let _ = proposer.on_settle(4);
+    for from in ["A", "B"] {
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    let mut adopting = proposer.clone();
+    let _ = proposer.on_composed(CollectionNumber(1), built(&block(1, 1)));
+    let not_heard = Some(BTreeSet::from([node("C")]));
+    let done = ProposerAction::Done(CollectionOutcome { began: 4, not_heard });
+    assert_eq!(proposer.on_applied(Height(1), block(1, 1).hash()), [done]);
+    let adopted = Composition { value: Value::Adopted(block(1, 1)), ..built(&block(1, 1)) };
+    let _ = adopting.on_composed(CollectionNumber(1), adopted);
+    let done = ProposerAction::Done(CollectionOutcome { began: 4, not_heard: None });
+    assert_eq!(adopting.on_applied(Height(1), block(1, 1).hash()), [done]);
+}
+
+#[test]
+fn r9_a_collection_that_finds_nothing_is_announced_and_answers() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    for from in ["A", "B", "C"] {
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    let nothing = Composition { value: Value::Nothing, ..built(&block(1, 1)) };
+    let actions = proposer.on_composed(CollectionNumber(1), nothing);
+    assert_eq!(sent(&actions), [(node("B"), "IDLE"), (node("C"), "IDLE")]);
+    let done = CollectionOutcome { began: 1, not_heard: Some(BTreeSet::new()) };
+    assert_eq!(actions.last(), Some(&ProposerAction::Done(done)));
+}
+
+#[test]
+fn r6_one_block_per_ballot_and_height() {
+    let mut proposer = proposer();
+    let first = proposing(&mut proposer);
+    let votes = |actions: &[ProposerAction]| {
+        let blocks = actions.iter().filter_map(|action| match action {
+            ProposerAction::Send(_, Message::Accept(accept)) => Some((accept.ballot, accept.block.hash())),
+            _ => None,
+        });
+        blocks.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(votes(&first), BTreeSet::from([(ballot(1, "A"), block(1, 1).hash())]));
+    assert_eq!(votes(&proposer.on_timer(ProposerTimer::Repeat)), votes(&first), "it is repeated as it was");
+    let late =
+        Promise { accepted: Some(Slot { ballot: ballot(1, "C"), block: block(1, 9) }), ..promise(prepare(1, 1, 1)) };
+    assert_eq!(proposer.on_promise(node("C"), late), [], "a late PROMISE changes nothing");
+    // An acceptor that is ahead ends the round; until that height is here, only a higher ballot may try it again.
+    let _ = proposer.on_nack(node("B"), nack(prepare(1, 1, 1), NackKind::Ahead, None, 1));
+    let again = proposer.on_timer(ProposerTimer::Wait { attempt: 0 });
+    let ProposerAction::Send(_, Message::Prepare(again)) = &again[0] else { panic!("{again:?}") };
+    assert_eq!((again.ballot, again.height), (ballot(2, "A"), Height(1)));
+}
+
+#[test]
+fn r6_the_ballot_is_kept_for_the_next_height_and_a_stale_collection_does_not_count() {
+    let mut proposer = proposer();
+    let _ = proposing(&mut proposer);
+    let _ = proposer.on_applied(Height(1), block(1, 1).hash());
+    let actions = proposer.on_settle(2);
+    assert_eq!(actions[0], ProposerAction::Send(node("A"), Message::Prepare(prepare(1, 2, 2))));
+    let _ = proposer.on_promise(node("A"), promise(prepare(1, 2, 2)));
+    for stale in [prepare(1, 2, 1), prepare(1, 1, 2), prepare(2, 2, 2)] {
+        assert_eq!(proposer.on_promise(node("B"), promise(stale)), []);
+    }
+}
+
+#[test]
+fn a_proposer_that_is_outbid_waits_for_the_winners_block() {
+    let mut proposer = proposer();
+    let _ = proposing(&mut proposer);
+    let winner = Some(ballot(2, "B"));
+    let actions = proposer.on_nack(node("B"), nack(prepare(1, 1, 1), NackKind::Outbid { open: true }, winner, 0));
+    assert_eq!(actions, [ProposerAction::Start(ProposerTimer::Wait { attempt: 1 })]);
+    assert_eq!(proposer.on_settle(2), [], "and does not outbid it");
+    let mut winner_died = proposer.clone();
+    let actions = winner_died.on_timer(ProposerTimer::Wait { attempt: 1 });
+    let ProposerAction::Send(_, Message::Prepare(higher)) = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!(higher.ballot, ballot(3, "A"));
+    let mut winner_idle = proposer.clone();
+    let done = ProposerAction::Done(CollectionOutcome { began: 1, not_heard: None });
+    let idle = Idle { ballot: ballot(2, "B"), height: Height(1) };
+    assert_eq!(winner_idle.on_idle(idle), std::slice::from_ref(&done));
+    assert_eq!(proposer.on_applied(Height(1), block(1, 9).hash()), [done]);
+}
+
+#[test]
+fn a_ballot_left_over_from_a_finished_round_is_topped_at_once() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    let over = nack(prepare(1, 1, 1), NackKind::Outbid { open: false }, Some(ballot(5, "C")), 0);
+    let actions = proposer.on_nack(node("A"), over);
+    let ProposerAction::Send(_, Message::Prepare(higher)) = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!(higher.ballot, ballot(6, "A"));
+}
+
+#[test]
+fn r2_a_greater_height_is_reconciled_first_and_then_the_ledger_looks_again() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    let _ = proposer.on_promise(node("A"), promise(prepare(1, 1, 1)));
+    let actions = proposer.on_nack(node("B"), nack(prepare(1, 1, 1), NackKind::Ahead, None, 3));
+    assert_eq!(actions[0], ProposerAction::Gap(node("B"), Height(3)));
+    assert_eq!(proposer.on_applied(Height(1), Hash::ZERO), []);
+    let done = ProposerAction::Done(CollectionOutcome { began: 1, not_heard: None });
+    assert_eq!(proposer.on_applied(Height(3), Hash::ZERO), [done]);
+}
+
+#[test]
+fn r5_a_majority_that_calls_the_block_invalid_halts_the_proposer() {
+    let mut proposer = proposer();
+    let _ = proposing(&mut proposer);
+    let invalid = nack(prepare(1, 1, 1), NackKind::Invalid, None, 0);
+    assert_eq!(proposer.on_nack(node("B"), invalid), []);
+    let actions = proposer.on_nack(node("C"), invalid);
+    assert_eq!(actions, [ProposerAction::Halt(HaltReason::InvalidForMajority(Height(1)))]);
+}
+
+#[test]
+fn r5_promises_that_do_not_fit_are_replaced_by_another_majority() {
+    let mut proposer = proposer();
+    let _ = proposer.on_link(node("C"), false, true);
+    let _ = proposer.on_settle(1);
+    for from in ["A", "B"] {
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    let fault = crate::ledger::BlockFault::Height { found: Height(1), next: Height(1) };
+    let undecided =
+        Composition { value: Value::Undecided, excluded: BTreeMap::from([(node("B"), fault)]), ..built(&block(1, 1)) };
+    assert_eq!(proposer.on_composed(CollectionNumber(1), undecided), []);
+    assert_eq!(proposer.on_promise(node("B"), promise(prepare(1, 1, 1))), [], "excluded for this collection");
+    assert_eq!(sent(&proposer.on_link(node("C"), true, true)), [(node("C"), "PREPARE")]);
+    assert!(composes(&proposer.on_promise(node("C"), promise(prepare(1, 1, 1)))));
+}
+
+#[test]
+fn a_rivals_round_at_this_height_is_waited_for_and_a_finished_one_is_not() {
+    let mut proposer = proposer();
+    proposer.on_overtaken(ballot(3, "B"), Height(1));
+    assert_eq!(proposer.on_settle(1), [ProposerAction::Start(ProposerTimer::Wait { attempt: 0 })]);
+    let _ = proposer.on_applied(Height(1), Hash::ZERO);
+    let actions = proposer.on_settle(2);
+    let ProposerAction::Send(_, Message::Prepare(higher)) = &actions[0] else { panic!("{actions:?}") };
+    assert_eq!((higher.ballot, higher.height), (ballot(4, "A"), Height(2)));
+}

@@ -1,0 +1,260 @@
+//! The core alone, without actors, runtime or store: random schedules over three nodes, in which messages are dropped,
+//! doubled and reordered, writes become durable late, and nodes crash between any two steps.
+//!
+//! `CORE_SEEDS=n` sets how many schedules are run, `CORE_SEED=s` replays one.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use node::{Event, Node};
+use paxos_banking::ledger::{Action, Answer, Genesis, Request, Wait};
+use paxos_banking::paxos::Message;
+use paxos_banking::types::{AccountId, Amount, Height, NodeId};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+const STEPS: usize = 3_000;
+
+struct World {
+    seed: u64,
+    rng: ChaCha8Rng,
+    genesis: Genesis,
+    nodes: BTreeMap<NodeId, Node>,
+    network: Vec<(NodeId, NodeId, Message)>,
+    asked: BTreeMap<u128, Request>,
+    answers: BTreeMap<u128, Answer>,
+    crashes: usize,
+    refused: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let names: Vec<NodeId> = ["A", "B", "C"].iter().map(|name| name.parse().unwrap()).collect();
+        let genesis = Genesis::with_equal_openings(names.iter().copied(), Amount::new(100)).unwrap();
+        let mut world = Self {
+            seed,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            nodes: names.iter().map(|name| (*name, Node::new(*name, &genesis))).collect(),
+            genesis,
+            network: Vec::new(),
+            asked: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            crashes: 0,
+            refused: 0,
+        };
+        for name in names {
+            world.nodes.get_mut(&name).unwrap().start();
+        }
+        world
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.rng.next_u64() % bound as u64).unwrap()
+    }
+
+    fn some_node(&mut self) -> NodeId {
+        let index = self.below(self.nodes.len());
+        *self.nodes.keys().nth(index).unwrap()
+    }
+
+    fn chaos_step(&mut self) {
+        match self.below(100) {
+            0..=54 => self.deliver(true),
+            55..=79 => {
+                let node = self.some_node();
+                self.nodes.get_mut(&node).unwrap().flush();
+            }
+            80..=89 => self.submit(),
+            90..=97 => {
+                let node = self.some_node();
+                let index = self.below(8);
+                self.nodes.get_mut(&node).unwrap().fire_timer(index);
+            }
+            98 => {
+                let node = self.some_node();
+                self.nodes.get_mut(&node).unwrap().settle();
+            }
+            _ => {
+                let node = self.some_node();
+                self.crashes += 1;
+                self.nodes.get_mut(&node).unwrap().crash_and_restart(&self.genesis);
+            }
+        }
+        self.collect_events();
+    }
+
+    fn deliver(&mut self, faults: bool) {
+        if self.network.is_empty() {
+            return;
+        }
+        let index = self.below(self.network.len());
+        let (from, to, message) = self.network[index].clone();
+        let doubled = faults && self.below(20) == 0;
+        if !doubled {
+            self.network.swap_remove(index);
+        }
+        if faults && self.below(10) == 0 {
+            return;
+        }
+        self.nodes.get_mut(&to).unwrap().receive(from, message);
+    }
+
+    fn submit(&mut self) {
+        let (from, to) = (self.some_node(), self.some_node());
+        let retry = self.below(4) == 0 && !self.asked.is_empty();
+        let request = if retry {
+            let index = self.below(self.asked.len());
+            *self.asked.values().nth(index).unwrap()
+        } else {
+            let id = self.asked.len() as u128 + 1;
+            let amount = Amount::new(1 + self.below(150) as u64);
+            let (from, to) = (AccountId::of_node(from), AccountId::of_node(to));
+            Request { id: id.into(), from, to, amount, wait: Wait::Local }
+        };
+        if request.from == request.to {
+            return;
+        }
+        let number = self.asked.iter().find(|(_, asked)| **asked == request).map(|(number, _)| *number);
+        let number = number.unwrap_or(self.asked.len() as u128 + 1);
+        self.asked.insert(number, request);
+        self.nodes.get_mut(&request.from.home()).unwrap().submit(number, request);
+    }
+
+    fn collect_events(&mut self) {
+        for (name, node) in &mut self.nodes {
+            for event in node.events.drain(..) {
+                match event {
+                    Event::Sent(to, message) => self.network.push((*name, to, message)),
+                    Event::Answered(_, Answer::Busy | Answer::NotReady) => {}
+                    Event::Answered(number, answer) => {
+                        let answer = match answer {
+                            Answer::Approved(approval) => {
+                                Answer::Approved(paxos_banking::ledger::Approval { height: None, ..approval })
+                            }
+                            other => other,
+                        };
+                        self.refused += usize::from(matches!(answer, Answer::Refused(_)));
+                        let before = self.answers.insert(number, answer.clone());
+                        assert!(
+                            before.is_none() || before == Some(answer),
+                            "R10: an id has one outcome; {}",
+                            replay(self.seed)
+                        );
+                    }
+                    Event::Halted(reason) => panic!("{name} halted: {reason}; {}", replay(self.seed)),
+                }
+            }
+        }
+        // Bounded, as real queues are: what is dropped here was lost on the way.
+        while self.network.len() > 200 {
+            let index = usize::try_from(self.rng.next_u64() % 200).unwrap();
+            self.network.swap_remove(index);
+        }
+    }
+
+    /// Properties that hold at every moment.
+    fn check(&self) {
+        let mut chosen = BTreeMap::new();
+        for node in self.nodes.values() {
+            for block in &node.disk.chain {
+                let before = *chosen.entry(block.height()).or_insert(block.hash());
+                assert_eq!(
+                    before,
+                    block.hash(),
+                    "R1, R6: two blocks at height {}; {}",
+                    block.height(),
+                    replay(self.seed)
+                );
+            }
+            let balances = node.home().bank().balances();
+            let sum = balances.values().try_fold(Amount::ZERO, |sum, amount| sum.checked_add(*amount)).unwrap();
+            assert_eq!(sum, self.genesis.total(), "R12: conservation; {}", replay(self.seed));
+        }
+    }
+
+    /// No faults any more: everything settles, all chains are equal, every approval is in them once.
+    fn heal_and_check(&mut self) {
+        for round in 0..400 {
+            for name in self.nodes.keys().copied().collect::<Vec<_>>() {
+                let node = self.nodes.get_mut(&name).unwrap();
+                node.flush();
+                if round % 20 == 19 {
+                    node.greet();
+                    (0..8).for_each(|index| node.fire_timer(index));
+                    node.settle();
+                }
+            }
+            self.collect_events();
+            while !self.network.is_empty() {
+                self.deliver(false);
+                self.collect_events();
+            }
+            self.check();
+        }
+        let tips: BTreeSet<_> = self.nodes.values().map(|node| node.home().bank().tip()).collect();
+        assert_eq!(tips.len(), 1, "all tips are equal in the end; {}", replay(self.seed));
+        for (name, node) in &self.nodes {
+            assert_eq!(node.home().log().len(), 0, "every log of {name} settles; {}", replay(self.seed));
+            assert_eq!(node.home().parked_len(), 0, "every request of {name} is decided; {}", replay(self.seed));
+        }
+        let chain = &self.nodes.values().next().unwrap().disk.chain;
+        let mut executed: BTreeMap<_, usize> = BTreeMap::new();
+        for run in chain.iter().flat_map(|block| block.runs()) {
+            for operation in &run.operations {
+                let Action::Transfer { from, to, amount } = operation.action else { panic!("nobody opened accounts") };
+                let asked = self.asked.values().find(|asked| asked.id == operation.id).unwrap();
+                assert_eq!((asked.from, asked.to, asked.amount), (from, to, amount));
+                *executed.entry(operation.id).or_default() += 1;
+            }
+        }
+        for (number, request) in &self.asked {
+            let times = executed.get(&request.id).copied().unwrap_or(0);
+            match self.answers.get(number) {
+                Some(Answer::Approved(_)) => assert_eq!(times, 1, "R7, R10: {request:?}; {}", replay(self.seed)),
+                Some(Answer::Refused(_)) => assert_eq!(times, 0, "R9, R10: {request:?}; {}", replay(self.seed)),
+                other => assert!(times <= 1, "R10: {request:?} {other:?}; {}", replay(self.seed)),
+            }
+        }
+        self.heights_reached();
+    }
+
+    fn heights_reached(&self) -> Height {
+        self.nodes.values().map(|node| node.home().bank().height()).max().unwrap()
+    }
+}
+
+fn replay(seed: u64) -> String {
+    format!("replay with CORE_SEED={seed} cargo test --test core_random")
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
+}
+
+#[test]
+fn random_schedules_keep_one_history_and_every_promise() {
+    let seeds: Vec<u64> = match number_from("CORE_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number_from("CORE_SEEDS").unwrap_or(60)).collect(),
+    };
+    let (mut blocks, mut crashes, mut approved, mut refused) = (0, 0, 0, 0);
+    for seed in &seeds {
+        let mut world = World::new(*seed);
+        for _ in 0..STEPS {
+            world.chaos_step();
+            world.check();
+        }
+        world.heal_and_check();
+        blocks += world.heights_reached().0;
+        crashes += world.crashes;
+        approved += world.answers.values().filter(|answer| matches!(answer, Answer::Approved(_))).count();
+        refused += world.refused;
+    }
+    let runs = seeds.len();
+    println!("{runs} schedules: {blocks} blocks, {crashes} crashes, {approved} approved, {refused} refusals");
+    if runs >= 20 {
+        assert!(blocks as usize > 10 * runs && approved > 10 * runs && refused > runs && crashes > 10 * runs);
+    }
+}

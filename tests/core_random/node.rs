@@ -1,0 +1,434 @@
+//! One node as plain values: the core's roles, the effects that wait for the disk, and the disk.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use paxos_banking::effect::{Effect, HaltReason, Record, Slot};
+use paxos_banking::ledger::{
+    Action, Answer, Bank, Block, Genesis, Home, HomeAction, HomeLimits, HomeStart, Memory, Operation, Refusal, Request,
+    Ticket,
+};
+use paxos_banking::paxos::{
+    Accept, Acceptor, AcceptorAction, BlocksResponse, Learner, LearnerAction, Message, Prepare, PrepareView, Proposer,
+    ProposerAction, ProposerTimer, Verdict,
+};
+use paxos_banking::reconcile::{Reconcile, ReconcileAction, ReconcileTimer};
+use paxos_banking::types::{Ballot, Height, Incarnation, NodeId, Seq};
+
+/// What a node did that others can see.
+pub enum Event {
+    Sent(NodeId, Message),
+    Answered(u128, Answer),
+    Halted(HaltReason),
+}
+
+/// What is durable.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub chain: Vec<Arc<Block>>,
+    log: BTreeMap<Seq, Operation>,
+    promise: Option<Ballot>,
+    slot: Option<Slot>,
+    refusals: Vec<(u64, Vec<Refusal>)>,
+    admitted: bool,
+}
+
+#[derive(Clone)]
+enum Act {
+    Home(HomeAction),
+    Acceptor(AcceptorAction),
+    Learner(LearnerAction),
+    Proposer(ProposerAction),
+    Reconcile(ReconcileAction),
+    PrepareView(NodeId, Prepare, PrepareView),
+    Verdict(NodeId, Accept, Verdict),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Proposer(ProposerTimer),
+    Reconcile(ReconcileTimer),
+    Watch(Ballot, Height),
+}
+
+struct Roles {
+    home: Home,
+    acceptor: Acceptor,
+    proposer: Proposer,
+    learner: Learner,
+    reconcile: Reconcile,
+}
+
+pub struct Node {
+    me: NodeId,
+    pub disk: Disk,
+    roles: Roles,
+    /// Held back until what stands before it is durable: one queue for the whole node is the strictest order.
+    outbox: VecDeque<Effect<Act>>,
+    timers: Vec<Timer>,
+    pub events: Vec<Event>,
+    peers: Vec<NodeId>,
+}
+
+impl Node {
+    pub fn new(me: NodeId, genesis: &Genesis) -> Self {
+        let disk = Disk { admitted: true, ..Disk::default() };
+        let peers = genesis.nodes().iter().copied().filter(|node| *node != me).collect();
+        let roles = load(me, genesis, &disk);
+        Self { me, disk, roles, outbox: VecDeque::new(), timers: Vec::new(), events: Vec::new(), peers }
+    }
+
+    pub fn home(&self) -> &Home {
+        &self.roles.home
+    }
+
+    pub fn start(&mut self) {
+        let effects = self.roles.reconcile.start();
+        self.effects(effects, Act::Reconcile);
+        for peer in self.peers.clone() {
+            let effects = self.roles.reconcile.on_link(peer, true);
+            self.effects(effects, Act::Reconcile);
+            let actions = self.roles.proposer.on_link(peer, true, true);
+            self.act_all(actions, Act::Proposer);
+        }
+        let effects = self.roles.acceptor.start();
+        self.effects(effects, Act::Acceptor);
+        self.release();
+    }
+
+    /// Everything that was not durable is gone.
+    pub fn crash_and_restart(&mut self, genesis: &Genesis) {
+        self.outbox.clear();
+        self.timers.clear();
+        self.events.clear();
+        self.roles = load(self.me, genesis, &self.disk);
+        self.start();
+    }
+
+    /// Tells every peer this node's height, as a HELLO does.
+    pub fn greet(&mut self) {
+        let request = self.roles.reconcile.on_request(self.me);
+        for peer in self.peers.clone() {
+            for effect in request.clone() {
+                if let Effect::Act(ReconcileAction::Send(_, message)) = effect {
+                    self.events.push(Event::Sent(peer, message));
+                }
+            }
+        }
+    }
+
+    pub fn flush(&mut self) {
+        // What is queued now goes out as one write; what its release queues waits for the next.
+        for effect in &self.outbox {
+            if let Effect::Persist(record) = effect {
+                self.disk.write(self.me, record);
+            }
+        }
+        let queued = std::mem::take(&mut self.outbox);
+        for effect in queued {
+            if let Effect::Act(act) = effect {
+                self.run(act);
+            }
+        }
+        self.release();
+    }
+
+    pub fn fire_timer(&mut self, index: usize) {
+        if self.timers.is_empty() {
+            return;
+        }
+        match self.timers.remove(index % self.timers.len()) {
+            Timer::Proposer(timer) => {
+                let actions = self.roles.proposer.on_timer(timer);
+                self.act_all(actions, Act::Proposer);
+            }
+            Timer::Reconcile(timer) => {
+                let effects = self.roles.reconcile.on_timer(timer);
+                self.effects(effects, Act::Reconcile);
+            }
+            Timer::Watch(ballot, height) if self.roles.acceptor.unresolved(ballot, height) => {
+                self.timers.push(Timer::Watch(ballot, height));
+                let actions = self.roles.proposer.on_settle(0);
+                self.act_all(actions, Act::Proposer);
+            }
+            Timer::Watch(..) => {}
+        }
+        self.release();
+    }
+
+    pub fn settle(&mut self) {
+        let effects = self.roles.home.settle();
+        self.effects(effects, Act::Home);
+        self.release();
+    }
+
+    pub fn submit(&mut self, number: u128, request: Request) {
+        let ticket = Ticket { batch: u64::try_from(number).unwrap(), index: 0 };
+        let effects = self.roles.home.submit([(ticket, request)]);
+        self.effects(effects, Act::Home);
+        self.release();
+    }
+
+    pub fn receive(&mut self, from: NodeId, message: Message) {
+        let Roles { home, acceptor, proposer, learner, reconcile } = &mut self.roles;
+        match message {
+            Message::Prepare(prepare) => {
+                let view = PrepareView { height: home.bank().height(), state: home.bank().state(), log: home.offer() };
+                self.outbox.push_back(Effect::Act(Act::PrepareView(from, prepare, view)));
+            }
+            Message::Accept(accept) => {
+                let (height, state) = (home.bank().height(), home.bank().state());
+                let fault = home.check(&accept.block).err();
+                let verdict = Verdict { height, state, fault };
+                self.outbox.push_back(Effect::Act(Act::Verdict(from, accept, verdict)));
+            }
+            Message::Promise(promise) => {
+                let actions = proposer.on_promise(from, promise);
+                self.act_all(actions, Act::Proposer);
+            }
+            Message::Nack(nack) => {
+                let actions = proposer.on_nack(from, nack);
+                self.act_all(actions, Act::Proposer);
+            }
+            Message::Idle(idle) => {
+                acceptor.on_idle(idle.ballot);
+                let actions = proposer.on_idle(idle);
+                self.act_all(actions, Act::Proposer);
+            }
+            Message::Accepted(accepted) => {
+                let actions = learner.on_accepted(from, accepted);
+                self.act_all(actions, Act::Learner);
+            }
+            Message::Commit(commit) => {
+                let actions = learner.on_commit(from, commit);
+                self.act_all(actions, Act::Learner);
+            }
+            Message::EntryFailed(failed) => {
+                let effects = home.own_entry_failed(failed.seq, failed.fault);
+                self.effects(effects, Act::Home);
+            }
+            Message::ReconcileRequest(_) => {
+                let effects = reconcile.on_request(from);
+                self.effects(effects, Act::Reconcile);
+            }
+            Message::ReconcileAck(ack) => {
+                let mut effects = reconcile.on_gap(ack.height().unwrap());
+                effects.extend(reconcile.on_ack(from, &ack));
+                self.effects(effects, Act::Reconcile);
+            }
+            Message::BlocksRequest(request) => {
+                let effects = reconcile.on_blocks_request(from, request);
+                self.effects(effects, Act::Reconcile);
+            }
+            Message::BlocksResponse(response) => {
+                let effects = reconcile.on_blocks(from, response);
+                self.effects(effects, Act::Reconcile);
+            }
+            Message::Hello(_) => unreachable!("links are the actors' business"),
+        }
+        self.release();
+    }
+
+    fn effects<A>(&mut self, effects: Vec<Effect<A>>, wrap: impl Fn(A) -> Act) {
+        self.outbox.extend(effects.into_iter().map(|effect| match effect {
+            Effect::Persist(record) => Effect::Persist(record),
+            Effect::Act(action) => Effect::Act(wrap(action)),
+        }));
+    }
+
+    fn act_all<A>(&mut self, actions: Vec<A>, wrap: impl Fn(A) -> Act) {
+        self.outbox.extend(actions.into_iter().map(|action| Effect::Act(wrap(action))));
+    }
+
+    /// Runs whatever stands behind no write.
+    fn release(&mut self) {
+        while let Some(Effect::Act(_)) = self.outbox.front() {
+            let Some(Effect::Act(act)) = self.outbox.pop_front() else { unreachable!() };
+            self.run(act);
+        }
+    }
+
+    fn send(&mut self, to: NodeId, message: Message) {
+        if to == self.me {
+            self.receive(to, message);
+        } else {
+            self.events.push(Event::Sent(to, message));
+        }
+    }
+
+    fn gap(&mut self, height: Height) {
+        let effects = self.roles.reconcile.on_gap(height);
+        self.effects(effects, Act::Reconcile);
+    }
+
+    fn start_timer(&mut self, timer: Timer) {
+        self.timers.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&timer) || *other != timer);
+        self.timers.push(timer);
+    }
+
+    fn run(&mut self, act: Act) {
+        match act {
+            Act::PrepareView(from, prepare, view) => {
+                let effects = self.roles.acceptor.on_prepare(from, prepare, view);
+                self.effects(effects, Act::Acceptor);
+            }
+            Act::Verdict(from, accept, verdict) => {
+                let effects = self.roles.acceptor.on_accept(from, accept, verdict);
+                self.effects(effects, Act::Acceptor);
+            }
+            Act::Home(action) => self.run_home(action),
+            Act::Acceptor(action) => self.run_acceptor(action),
+            Act::Proposer(action) => self.run_proposer(action),
+            Act::Learner(LearnerAction::Send(to, message)) => self.send(to, message),
+            Act::Learner(LearnerAction::Apply(block)) => {
+                let effects = self.roles.home.apply(&block);
+                self.effects(effects, Act::Home);
+            }
+            Act::Learner(LearnerAction::Gap(_, height)) => self.gap(height),
+            Act::Learner(LearnerAction::Halt(reason)) => self.events.push(Event::Halted(reason)),
+            Act::Reconcile(action) => self.run_reconcile(action),
+        }
+    }
+
+    fn run_home(&mut self, action: HomeAction) {
+        match action {
+            HomeAction::Reply(ticket, answer) => self.events.push(Event::Answered(ticket.batch.into(), answer)),
+            HomeAction::Settle(mark) => {
+                let actions = self.roles.proposer.on_settle(mark);
+                self.act_all(actions, Act::Proposer);
+            }
+            HomeAction::Applied { block, .. } => {
+                let (height, hash) = (block.height(), block.hash());
+                let effects = self.roles.acceptor.on_applied(height);
+                self.effects(effects, Act::Acceptor);
+                let actions = self.roles.learner.on_applied(&block);
+                self.act_all(actions, Act::Learner);
+                let actions = self.roles.proposer.on_applied(height, hash);
+                self.act_all(actions, Act::Proposer);
+                let effects = self.roles.reconcile.on_applied(height, hash);
+                self.effects(effects, Act::Reconcile);
+            }
+            HomeAction::Halt(reason) => self.events.push(Event::Halted(reason)),
+        }
+    }
+
+    fn run_acceptor(&mut self, action: AcceptorAction) {
+        match action {
+            AcceptorAction::Send(to, message) => self.send(to, message),
+            AcceptorAction::Voted(slot) => self.roles.learner.on_voted(&slot),
+            AcceptorAction::Overtaken(ballot, height) => self.roles.proposer.on_overtaken(ballot, height),
+            AcceptorAction::Gap(_, height) => self.gap(height),
+            AcceptorAction::AskAgain(from, message) => self.receive(from, message),
+            AcceptorAction::Watch(ballot, height) => self.start_timer(Timer::Watch(ballot, height)),
+            AcceptorAction::Halt(reason) => self.events.push(Event::Halted(reason)),
+        }
+    }
+
+    fn run_proposer(&mut self, action: ProposerAction) {
+        match action {
+            ProposerAction::Send(to, message) => self.send(to, message),
+            ProposerAction::Compose(collection, candidates) => {
+                let composition = self.roles.home.compose(&candidates);
+                let actions = self.roles.proposer.on_composed(collection, composition);
+                self.act_all(actions, Act::Proposer);
+            }
+            ProposerAction::Proposed(ballot, block) => self.roles.learner.on_proposed(ballot, block),
+            ProposerAction::Done(outcome) => {
+                let effects = self.roles.home.collection_done(outcome.began, outcome.not_heard.as_ref());
+                self.effects(effects, Act::Home);
+            }
+            ProposerAction::Gap(_, height) => self.gap(height),
+            ProposerAction::Start(timer) => self.start_timer(Timer::Proposer(timer)),
+            ProposerAction::Halt(reason) => self.events.push(Event::Halted(reason)),
+        }
+    }
+
+    fn run_reconcile(&mut self, action: ReconcileAction) {
+        match action {
+            ReconcileAction::Send(to, message) => self.send(to, message),
+            ReconcileAction::Serve(to, request) => {
+                let first = usize::try_from(request.from.0).unwrap() - 1;
+                let last = usize::try_from(request.to.0).unwrap().min(first + 3);
+                let blocks = self.disk.chain[first..last].to_vec();
+                self.send(to, Message::BlocksResponse(BlocksResponse { blocks }));
+            }
+            ReconcileAction::Deliver(blocks) => {
+                let actions = self.roles.learner.on_fetched(blocks);
+                self.act_all(actions, Act::Learner);
+            }
+            ReconcileAction::Compare(peer, height, tip) => {
+                let actions = self.roles.learner.compare(peer, height, tip);
+                self.act_all(actions, Act::Learner);
+            }
+            ReconcileAction::Admitted => self.roles.acceptor.admit(),
+            ReconcileAction::Ready => self.roles.home.set_ready(),
+            ReconcileAction::Start(timer) => self.start_timer(Timer::Reconcile(timer)),
+            ReconcileAction::Halt(reason) => self.events.push(Event::Halted(reason)),
+        }
+    }
+}
+
+impl Disk {
+    fn write(&mut self, me: NodeId, record: &Record) {
+        match record {
+            Record::Log { first, operations } => {
+                let seqs = (first.0..).map(Seq);
+                self.log.extend(seqs.zip(operations.iter().copied()));
+            }
+            Record::Block(block) => {
+                assert_eq!(block.height().0, self.chain.len() as u64 + 1);
+                self.chain.push(block.clone());
+                if let Some(run) = block.run_of(me) {
+                    self.log.retain(|seq, _| *seq >= run.first.plus(run.operations.len() as u64));
+                }
+                self.slot = self.slot.take().filter(|slot| slot.block.height() > block.height());
+            }
+            Record::Promise(ballot) => {
+                assert!(self.promise <= Some(*ballot), "R3: a promise never falls");
+                self.promise = Some(*ballot);
+            }
+            Record::Accepted(slot) => {
+                assert!(self.promise <= Some(slot.ballot), "R3: a promise never falls");
+                self.promise = Some(slot.ballot);
+                if slot.block.height().0 > self.chain.len() as u64 {
+                    self.slot = Some(slot.clone());
+                }
+            }
+            Record::Refused { number, refusals } => self.refusals.push((*number, refusals.clone())),
+            Record::RefusedTrim { first_live } => self.refusals.retain(|(number, _)| number >= first_live),
+            Record::Admitted => self.admitted = true,
+            Record::Horizon { .. } | Record::Peer { .. } => unreachable!("the memory is large, links are not here"),
+        }
+    }
+}
+
+fn load(me: NodeId, genesis: &Genesis, disk: &Disk) -> Roles {
+    let mut bank = Bank::new(genesis);
+    let mut memory = Memory::new(1_000_000);
+    let mut settled_at = BTreeMap::new();
+    for block in &disk.chain {
+        bank.advance(bank.check(block).unwrap());
+        for entry in block.run_of(me).into_iter().flat_map(|run| run.entries()) {
+            let Action::Transfer { from, to, amount } = entry.operation.action else { unreachable!() };
+            memory.approved(entry.operation.id, from, to, amount, entry.seq);
+            settled_at.insert(entry.seq, block.height());
+        }
+    }
+    for (number, refusals) in &disk.refusals {
+        memory.load_record(*number, refusals, |_| true);
+    }
+    let (majority, height, tip) = (genesis.majority(), bank.height(), bank.tip());
+    let log = disk.log.values().copied().collect();
+    let start = HomeStart { bank, log, memory, settled_at };
+    let limits = HomeLimits { settle_at_entries: Some(20), ..HomeLimits::default() };
+    let (home, effects) = Home::new(me, majority, limits, start).unwrap();
+    assert_eq!(effects, []);
+    let peers = || genesis.nodes().iter().copied().filter(move |node| *node != me);
+    Roles {
+        home,
+        acceptor: Acceptor::new(me, disk.admitted, disk.promise, disk.slot.clone()),
+        proposer: Proposer::new(me, peers(), majority, height, disk.promise),
+        learner: Learner::new(peers(), majority, height, tip, disk.slot.as_ref()),
+        reconcile: Reconcile::new(Incarnation(1), peers(), majority, disk.admitted, false, (height, tip)),
+    }
+}
