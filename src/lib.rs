@@ -5,4 +5,5 @@ pub mod effect;
 pub mod ledger;
 pub mod paxos;
 pub mod reconcile;
+pub mod store;
 pub mod types;

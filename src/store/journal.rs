@@ -1,0 +1,294 @@
+//! From the core's records to writes: everything that waits becomes one atomic write (R8), and each write says in its
+//! head what a complete store then holds, so that nothing can be missing unnoticed (R13).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
+use super::{Append, Stream, Write, field};
+use crate::effect::{Record, Slot};
+use crate::ledger::{Block, Genesis, Operation, Refusal};
+use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
+
+/// Where everything in the store begins and ends, and how much of it there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Number of the write that stored it.
+    pub write: u64,
+    /// Height of the last block.
+    pub height: Height,
+    /// Hash of the last block; the cluster id at genesis.
+    pub tip: Hash,
+    /// The first entry of this node's log that no block of the chain holds: its watermark + 1.
+    pub log_first: Seq,
+    /// The last entry of this node, settled or not.
+    pub log_last: Seq,
+    /// The first record of refusals that is still kept.
+    pub refused_first: u64,
+    /// The last record of refusals, kept or not.
+    pub refused_last: u64,
+    /// The highest promise (R3).
+    pub promise: Option<Ballot>,
+    /// Which vote the slot field holds, if there is one.
+    pub accepted: Option<Accepted>,
+    /// This node may vote and approve (R11).
+    pub admitted: bool,
+    /// How many fields hold horizons.
+    pub horizons: u64,
+    /// How many fields hold peers.
+    pub peers: u64,
+}
+
+/// What names a vote without its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Under which ballot.
+    pub ballot: Ballot,
+    /// At which height.
+    pub height: Height,
+    /// For which block.
+    pub hash: Hash,
+}
+
+impl Accepted {
+    /// The name of `slot`.
+    pub fn of(slot: &Slot) -> Self {
+        Self { ballot: slot.ballot, height: slot.block.height(), hash: slot.block.hash() }
+    }
+}
+
+impl Head {
+    fn at_genesis(genesis: &Genesis) -> Self {
+        Self {
+            write: 0,
+            height: Height(0),
+            tip: genesis.id(),
+            log_first: Seq(1),
+            log_last: Seq(0),
+            refused_first: 1,
+            refused_last: 0,
+            promise: None,
+            accepted: None,
+            admitted: false,
+            horizons: 0,
+            peers: 0,
+        }
+    }
+
+    /// The last record of the log that the store holds: none where all entries are settled.
+    fn last_log_record(&self) -> Option<u64> {
+        (self.log_last >= self.log_first).then_some(self.log_last.0)
+    }
+
+    fn last_refused_record(&self) -> Option<u64> {
+        (self.refused_last >= self.refused_first).then_some(self.refused_last)
+    }
+}
+
+/// Turns records into writes. It is ahead of the store by the write that it made last, which is repeated, never made
+/// anew, until the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    me: NodeId,
+    epoch: Epoch,
+    head: Head,
+    head_bytes: Vec<u8>,
+    peers: BTreeMap<NodeId, Incarnation>,
+    horizons: BTreeMap<Option<AccountId>, TransferId>,
+}
+
+/// What one write collects before it is put together.
+#[derive(Default)]
+struct Draft {
+    blocks: Vec<Arc<Block>>,
+    /// Entries that follow each other are one record, however many groups they came in.
+    log: Option<LogBatch>,
+    refused: Vec<(u64, Vec<Refusal>)>,
+    /// The last word on the slot, if anything was said about it.
+    slot: Option<Option<Slot>>,
+    fields: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+/// The write that creates a store.
+pub(super) fn creation(identity: &Identity, genesis: &Genesis, epoch: Epoch) -> Write {
+    let head = Head { write: 1, ..Head::at_genesis(genesis) };
+    let id = head.height.0;
+    let bytes = record::encode(&Stream::Chain.key(id), Kind::Genesis, genesis);
+    let fields = [
+        (field::HEAD, record::encode(field::HEAD, Kind::Head, &head)),
+        (field::IDENTITY, record::encode(field::IDENTITY, Kind::Identity, identity)),
+    ];
+    Write {
+        epoch,
+        number: head.write,
+        head_before: None,
+        appends: vec![Append { stream: Stream::Chain, after: None, id, bytes }],
+        trims: Vec::new(),
+        fields: fields.map(|(name, bytes)| (name.to_owned(), Some(bytes))).into(),
+    }
+}
+
+impl Journal {
+    /// The journal of a store that was loaded under `epoch`.
+    pub(super) fn resume(
+        me: NodeId,
+        epoch: Epoch,
+        head: Head,
+        peers: BTreeMap<NodeId, Incarnation>,
+        horizons: BTreeMap<Option<AccountId>, TransferId>,
+    ) -> Self {
+        let head_bytes = record::encode(field::HEAD, Kind::Head, &head);
+        Self { me, epoch, head, head_bytes, peers, horizons }
+    }
+
+    /// What the store holds once the last write is durable.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The epoch of all its writes.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// One write of all `records`, in their order.
+    ///
+    /// # Panics
+    /// Where the records do not follow on those before: a fault of this program, and better found here than stored.
+    pub fn write(&mut self, records: Vec<Record>) -> Write {
+        let before = self.head.clone();
+        let mut draft = Draft::default();
+        for record in records {
+            self.take(record, &mut draft);
+        }
+        self.put_together(&before, draft)
+    }
+
+    fn take(&mut self, record: Record, draft: &mut Draft) {
+        match record {
+            Record::Log { first, operations } => self.take_log(first, operations, draft),
+            Record::Block(block) => self.take_block(block, draft),
+            Record::Promise(ballot) => self.raise_promise(ballot),
+            Record::Accepted(slot) => {
+                self.raise_promise(slot.ballot);
+                // A block may have overtaken the vote for its height, which is then of no more use (R8).
+                if slot.block.height() > self.head.height {
+                    self.head.accepted = Some(Accepted::of(&slot));
+                    draft.slot = Some(Some(slot));
+                }
+            }
+            Record::Refused { number, refusals } => {
+                assert_eq!(number, self.head.refused_last + 1, "records of refusals are numbered densely");
+                self.head.refused_last = number;
+                draft.refused.push((number, refusals));
+            }
+            Record::RefusedTrim { first_live } => {
+                assert!(first_live <= self.head.refused_last + 1, "only what was written can be trimmed");
+                self.head.refused_first = self.head.refused_first.max(first_live);
+            }
+            Record::Horizon { owner, id } => {
+                let horizon = self.horizons.entry(owner).or_insert(id);
+                *horizon = id.max(*horizon);
+                let name = horizon_field(owner);
+                let bytes = record::encode(&name, Kind::Horizon, &Horizon { id: *horizon });
+                draft.fields.insert(name, Some(bytes));
+                self.head.horizons = self.horizons.len() as u64;
+            }
+            Record::Peer { node, incarnation } => {
+                let name = peer_field(node);
+                let bytes = record::encode(&name, Kind::Peer, &Peer { incarnation });
+                draft.fields.insert(name, Some(bytes));
+                self.peers.insert(node, incarnation);
+                self.head.peers = self.peers.len() as u64;
+            }
+            Record::Admitted => self.head.admitted = true,
+        }
+    }
+
+    fn take_log(&mut self, first: Seq, mut operations: Vec<Operation>, draft: &mut Draft) {
+        assert_eq!(first, self.head.log_last.next(), "entries are numbered densely, and no seq is used twice (R7)");
+        assert!(!operations.is_empty(), "a batch of no entries has no last seq");
+        self.head.log_last = self.head.log_last.plus(operations.len() as u64);
+        match &mut draft.log {
+            Some(batch) => batch.operations.append(&mut operations),
+            None => draft.log = Some(LogBatch { first, operations }),
+        }
+    }
+
+    fn take_block(&mut self, block: Arc<Block>, draft: &mut Draft) {
+        assert_eq!(block.height(), self.head.height.next(), "blocks are applied in height order (R5)");
+        assert_eq!(block.parent(), self.head.tip, "a block follows on the tip (R5)");
+        if let Some(run) = block.run_of(self.me) {
+            assert_eq!(run.first, self.head.log_first, "a run starts at the watermark + 1 (R5)");
+            self.head.log_first = run.first.plus(run.operations.len() as u64);
+            assert!(self.head.log_first.0 <= self.head.log_last.0 + 1, "a block settles only what the log holds (R13)");
+        }
+        self.head.height = block.height();
+        self.head.tip = block.hash();
+        // Of a later height it stays: that vote is not settled by this block.
+        if self.head.accepted.is_some_and(|accepted| accepted.height <= block.height()) {
+            self.head.accepted = None;
+            draft.slot = Some(None);
+        }
+        draft.blocks.push(block);
+    }
+
+    fn raise_promise(&mut self, ballot: Ballot) {
+        self.head.promise = self.head.promise.max(Some(ballot));
+    }
+
+    fn put_together(&mut self, before: &Head, draft: Draft) -> Write {
+        let Draft { blocks, log, refused, slot, mut fields } = draft;
+        let mut appends = Vec::new();
+        for block in &blocks {
+            let id = block.height().0;
+            let bytes = record::encode(&Stream::Chain.key(id), Kind::Block, block);
+            appends.push(Append { stream: Stream::Chain, after: Some(id - 1), id, bytes });
+        }
+        // What is settled, or forgotten, by the very write that would store it, is not stored at all.
+        if let (Some(batch), Some(id)) = (log, self.head.last_log_record()) {
+            let bytes = record::encode(&Stream::Log.key(id), Kind::Log, &batch);
+            appends.push(Append { stream: Stream::Log, after: before.last_log_record(), id, bytes });
+        }
+        let mut after = before.last_refused_record();
+        for (id, refusals) in refused {
+            if id >= self.head.refused_first {
+                let bytes = record::encode(&Stream::Refused.key(id), Kind::Refused, &RefusedBatch { refusals });
+                appends.push(Append { stream: Stream::Refused, after, id, bytes });
+                after = Some(id);
+            }
+        }
+        let mut trims = Vec::new();
+        if self.head.log_first != before.log_first {
+            trims.push((Stream::Log, self.head.log_first.0));
+        }
+        if self.head.refused_first != before.refused_first {
+            trims.push((Stream::Refused, self.head.refused_first));
+        }
+        if let Some(slot) = slot {
+            let bytes = slot.map(|slot| record::encode(field::SLOT, Kind::Slot, &slot));
+            fields.insert(field::SLOT.to_owned(), bytes);
+        }
+        self.head.write += 1;
+        let head_bytes = record::encode(field::HEAD, Kind::Head, &self.head);
+        fields.insert(field::HEAD.to_owned(), Some(head_bytes.clone()));
+        let head_before = Some(std::mem::replace(&mut self.head_bytes, head_bytes));
+        Write { epoch: self.epoch, number: self.head.write, head_before, appends, trims, fields }
+    }
+}
+
+/// The field that holds an account's horizon, or the shared one.
+pub(super) fn horizon_field(owner: Option<AccountId>) -> String {
+    owner.map_or_else(|| field::HORIZON.to_owned(), |account| format!("{}{account}", field::HORIZON))
+}
+
+/// The field that holds a peer's incarnation.
+pub(super) fn peer_field(node: NodeId) -> String {
+    format!("{}{node}", field::PEER)
+}
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

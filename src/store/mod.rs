@@ -1,0 +1,233 @@
+//! What a node keeps, and where: one encoding, one loader, and stores that are nothing but checked, ordered containers
+//! of bytes.
+//!
+//! In reading order: this file (what a store can do), [`record`] (what a stored value looks like), [`journal`] (from
+//! the core's records to one atomic write), [`mod@recover`] (from a store back to a node), [`memory`] and [`redb`] (the
+//! stores). Rules R3, R7, R8, R10, R11 and R13 end here: all of them say "durable", and this is where that happens.
+
+use std::collections::BTreeMap;
+
+use crate::types::{Epoch, Hash, NodeId};
+
+mod check;
+pub mod journal;
+pub mod memory;
+pub mod record;
+pub mod recover;
+pub mod redb;
+
+pub use journal::{Accepted, Head, Journal};
+pub use memory::{Disk, Fault, MemoryStore};
+pub use recover::{RecoverOptions, Recovered, read_blocks, recover};
+pub use redb::RedbStore;
+
+/// An ordered sequence of records with ascending ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// Genesis under id 0, then one block each; the id is the height.
+    Chain,
+    /// Batches of this node's own unsettled entries; the id is the last seq of the batch.
+    Log,
+    /// Batches of remembered refusals; the id is the batch's own dense number, from 1.
+    Refused,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Chain, Self::Log, Self::Refused];
+
+    /// Its name in keys and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Log => "log",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// What a record of this stream is called in messages and under its checksum. Field names never look like it.
+    pub fn key(self, id: u64) -> String {
+        format!("{}/{id}", self.name())
+    }
+}
+
+/// Names of the fields that a store holds besides its streams.
+pub mod field {
+    /// Who owns the store now; managed by [`Store::take_epoch`](super::Store::take_epoch) alone.
+    pub const EPOCH: &str = "epoch";
+    /// Whose store this is; written once.
+    pub const IDENTITY: &str = "identity";
+    /// What the streams and the other fields must hold; part of every write.
+    pub const HEAD: &str = "head";
+    /// The vote of this node that no applied block has made obsolete.
+    pub const SLOT: &str = "slot";
+    /// Before a peer's name: the incarnation that it told.
+    pub const PEER: &str = "peer/";
+    /// Before an account: its horizon. Without an account, the horizon that all accounts which do not exist share.
+    pub const HORIZON: &str = "horizon/";
+}
+
+/// One record to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// To which stream.
+    pub stream: Stream,
+    /// The id of the stream's last record before this one; `None` where the stream holds no record.
+    pub after: Option<u64>,
+    /// The new record's id.
+    pub id: u64,
+    /// The record.
+    pub bytes: Vec<u8>,
+}
+
+/// One atomic change of a store (R8). Appends come first, then trims: what a write both appends and trims is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The epoch under which the store was taken.
+    pub epoch: Epoch,
+    /// Writes are numbered densely over the store's whole life; creation is 1.
+    pub number: u64,
+    /// The head field that the store must hold now; `None` where it must hold none. Comparing whole bytes is all
+    /// that a store has to do to know that this write is the next, since a head names its write's number.
+    pub head_before: Option<Vec<u8>>,
+    /// The records to append, by stream and id.
+    pub appends: Vec<Append>,
+    /// Of which streams all records below which id go.
+    pub trims: Vec<(Stream, u64)>,
+    /// The fields to set, or with `None` to delete; always the head, never the epoch.
+    pub fields: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+/// A container of bytes that one process at a time owns. Its calls block; one that blocks for long lives on a thread
+/// of its own, behind the seam that the actors see.
+pub trait Store: Send {
+    /// Raises the epoch, durably and whoever held it, and from then on refuses the writes of all others. To be called
+    /// before anything is read, or another process could still change what was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where the stored epoch is damaged or missing from a store that is not new.
+    fn take_epoch(&mut self, token: u64) -> Result<Epoch, StoreError>;
+
+    /// All fields, the epoch included.
+    ///
+    /// # Errors
+    /// What the container finds; the values are not looked at.
+    fn fields(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError>;
+
+    /// The records of a stream with ids in `from..=to`, in id order: at least one where there is one, and none after
+    /// `bytes_max` was passed.
+    ///
+    /// # Errors
+    /// What the container finds; the records are not looked at.
+    fn read(&mut self, stream: Stream, from: u64, to: u64, bytes_max: usize)
+    -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+
+    /// Makes the whole write durable, or changes nothing. All checks come before the first change: the epoch must be
+    /// the one taken last, and either head and streams must be where the write expects them, or the write must be in
+    /// the store already, byte for byte, which then counts as done (R13).
+    ///
+    /// # Errors
+    /// Those that [may be retried](StoreError::may_be_retried) are answered by repeating the identical write.
+    fn write(&mut self, write: &Write) -> Result<(), StoreError>;
+
+    /// What this store is, for messages.
+    fn describe(&self) -> String;
+}
+
+/// What can go wrong with a store. Each message says what was found and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The write did certainly not happen.
+    #[error("the store did not write ({0}); the same write may be repeated")]
+    NotWritten(String),
+    /// The write happened, or it did not.
+    #[error("the store did not say whether it wrote ({0}); only the identical write may follow")]
+    Unknown(String),
+    /// A read failed; nothing is known to be damaged.
+    #[error("the store could not be read ({0}); the read may be repeated")]
+    Unread(String),
+    /// Another process took the store.
+    #[error("another process has taken this store since; this one must stop, only one may own a store")]
+    Fenced,
+    /// An older write came late.
+    #[error("write {number} came after write {stored} was stored; nothing was changed, this process must stop")]
+    Stale {
+        /// The late write.
+        number: u64,
+        /// The newest one in the store.
+        stored: u64,
+    },
+    /// Something else is stored where this write, or its repetition, has its place.
+    #[error(
+        "write {number} does not fit: {key} does not hold what it expects; nothing was changed. Was the store edited \
+         or exchanged while the node was running? Stop the node and restore the newest store"
+    )]
+    Conflict {
+        /// The record or field.
+        key: String,
+        /// The write.
+        number: u64,
+    },
+    /// A record is damaged or missing.
+    #[error("{key}: {what}; the store is damaged and was left as it is. Restore the newest store, or retire the node")]
+    Corrupt {
+        /// The record or field; or the file, where not even that can be told.
+        key: String,
+        /// What was found.
+        what: String,
+    },
+    /// A record is intact, but of a later version of this program.
+    #[error("{key} has format {found}, this program reads up to {supported}; run the newer program again")]
+    NewerFormat {
+        /// The record or field.
+        key: String,
+        /// Its format.
+        found: u8,
+        /// The newest that this program knows.
+        supported: u8,
+    },
+    /// The store belongs to another bank or another node.
+    #[error(
+        "this store belongs to node {found_node} of bank {found_bank}, not to node {expected_node} of bank \
+         {expected_bank}; check the node's name, the list of nodes, the opening balances and the store's address"
+    )]
+    OtherBank {
+        /// The node that it was created for.
+        found_node: NodeId,
+        /// The cluster id that it was created with.
+        found_bank: Hash,
+        /// The node that was to start.
+        expected_node: NodeId,
+        /// The cluster id that was configured.
+        expected_bank: Hash,
+    },
+    /// Another process has the file open.
+    #[error("{path} is in use by another process; stop that one first, or give this node a store of its own")]
+    Locked {
+        /// The file.
+        path: String,
+    },
+    /// The store cannot be opened.
+    #[error("{path} cannot be opened: {what}; check the path, its permissions and the space that is left")]
+    Open {
+        /// The file or address.
+        path: String,
+        /// What the system said.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// True where the identical call may simply be repeated.
+    pub const fn may_be_retried(&self) -> bool {
+        matches!(self, Self::NotWritten(_) | Self::Unknown(_) | Self::Unread(_))
+    }
+
+    pub(crate) fn corrupt(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Corrupt { key: key.into(), what: what.into() }
+    }
+
+    pub(crate) fn missing(key: impl Into<String>) -> Self {
+        Self::corrupt(key, "this record is missing")
+    }
+}

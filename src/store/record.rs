@@ -1,0 +1,149 @@
+//! What every stored value looks like: a checksum, a version, a kind, then a MessagePack payload.
+//!
+//! The checksum covers the key as well, so that an intact record in another one's place is known as damage. Its place
+//! and its making never change between versions: so a flipped version byte is damage too, and a record that is intact
+//! but newer can be refused by name.
+
+use std::io::Cursor;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::ledger::{Operation, Refusal};
+use crate::types::{Hash, Hasher, Incarnation, NodeId, Seq, TransferId};
+
+/// The newest format of records, and the only one so far.
+pub const VERSION: u8 = 1;
+
+const CHECKSUM_BYTES: usize = 16;
+const HEADER_BYTES: usize = CHECKSUM_BYTES + 2;
+/// Deeper than any payload goes, and too shallow to exhaust a stack.
+const DEPTH_MAX: usize = 32;
+
+/// What a record holds. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// [`Genesis`](crate::ledger::Genesis), at the start of the chain.
+    Genesis = 1,
+    /// A [`Block`](crate::ledger::Block).
+    Block = 2,
+    /// A [`LogBatch`].
+    Log = 3,
+    /// A [`RefusedBatch`].
+    Refused = 4,
+    /// The [`Head`](super::Head).
+    Head = 5,
+    /// The [`Identity`].
+    Identity = 6,
+    /// A [`Slot`](crate::effect::Slot).
+    Slot = 7,
+    /// A [`Peer`].
+    Peer = 8,
+    /// A [`Horizon`].
+    Horizon = 9,
+    /// An [`Epoch`](crate::types::Epoch).
+    Epoch = 10,
+}
+
+/// Entries of this node's own log that became durable together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBatch {
+    /// Seq of the first operation.
+    pub first: Seq,
+    /// The operations, in seq order, at least one.
+    pub operations: Vec<Operation>,
+}
+
+/// Refusals that became durable together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedBatch {
+    /// The refusals.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Whose store this is (R11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The cluster id.
+    pub bank: Hash,
+    /// The node.
+    pub node: NodeId,
+    /// Drawn when the store was created.
+    pub incarnation: Incarnation,
+}
+
+/// What a peer introduced itself with (R11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+}
+
+/// The largest forgotten id of the account that the key names (R10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Horizon {
+    /// The id.
+    pub id: TransferId,
+}
+
+/// The stored form of `payload` under `key`.
+///
+/// # Panics
+/// Where the payload is of a type that MessagePack cannot hold: a fault of this program, found by its first test.
+pub fn encode<T: Serialize>(key: &str, kind: Kind, payload: &T) -> Vec<u8> {
+    encode_as(key, VERSION, kind, payload)
+}
+
+fn encode_as<T: Serialize>(key: &str, version: u8, kind: Kind, payload: &T) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    rmp_serde::encode::write_named(&mut bytes, payload).expect("payloads are plain data, and a Vec takes every byte");
+    bytes[CHECKSUM_BYTES] = version;
+    bytes[CHECKSUM_BYTES + 1] = kind as u8;
+    let checksum = checksum(key, &bytes[CHECKSUM_BYTES..]);
+    bytes[..CHECKSUM_BYTES].copy_from_slice(&checksum);
+    bytes
+}
+
+/// The payload stored under `key`. Nothing in `bytes` is trusted, and no input makes this panic.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] or [`StoreError::NewerFormat`], naming the key.
+pub fn decode<T: DeserializeOwned>(key: &str, kind: Kind, bytes: &[u8]) -> Result<T, StoreError> {
+    let Some((stored, rest)) = bytes.split_at_checked(CHECKSUM_BYTES) else {
+        return Err(StoreError::corrupt(key, format!("a record of {} bytes is too short", bytes.len())));
+    };
+    if stored != checksum(key, rest) {
+        return Err(StoreError::corrupt(key, "its checksum does not fit its content and its place"));
+    }
+    let [version, found_kind, payload @ ..] = rest else {
+        return Err(StoreError::corrupt(key, format!("a record of {} bytes is too short", bytes.len())));
+    };
+    if *version > VERSION {
+        return Err(StoreError::NewerFormat { key: key.to_owned(), found: *version, supported: VERSION });
+    }
+    if *version != VERSION || *found_kind != kind as u8 {
+        return Err(StoreError::corrupt(key, format!("version {version}, kind {found_kind} cannot stand here")));
+    }
+    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(payload));
+    deserializer.set_max_depth(DEPTH_MAX);
+    let value = T::deserialize(&mut deserializer)
+        .map_err(|error| StoreError::corrupt(key, format!("it does not decode: {error}")))?;
+    if deserializer.position() != payload.len() as u64 {
+        return Err(StoreError::corrupt(key, "bytes are left over behind its content"));
+    }
+    Ok(value)
+}
+
+/// Over the key, and over version, kind and payload.
+fn checksum(key: &str, rest: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let hash = Hasher::new("paxos-banking record").text(key).bytes(rest).finish();
+    let mut checksum = [0; CHECKSUM_BYTES];
+    checksum.copy_from_slice(&hash.as_bytes()[..CHECKSUM_BYTES]);
+    checksum
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

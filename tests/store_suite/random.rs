@@ -1,0 +1,166 @@
+//! Random lives of a node, with failing writes and crashes: both stores give back the same, and what a model says.
+
+use paxos_banking::effect::{Record, Slot};
+use paxos_banking::ledger::Operation;
+use paxos_banking::store::{Disk, Fault, Journal, Store, recover};
+use paxos_banking::types::{Incarnation, Seq};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::bench::{Bench, RedbBench, dump};
+use crate::script::*;
+
+/// Names the seed if the test fails, however it does.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!(
+                "failed with seed {}; to replay: STORE_SEED={} cargo test --test store_suite random",
+                self.0, self.0
+            );
+        }
+    }
+}
+
+struct Dice(ChaCha8Rng);
+
+impl Dice {
+    /// Below `sides`.
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0.next_u64() % sides
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[usize::try_from(self.roll(choices.len() as u64)).unwrap()]
+    }
+
+    fn operations(&mut self, from: &str, to: &[&str]) -> Vec<Operation> {
+        (0..=self.roll(3)).map(|_| transfer(self.roll(1 << 40).into(), from, self.pick(to))).collect()
+    }
+
+    /// A record that may follow on what the model holds.
+    fn record(&mut self, model: &Model) -> Record {
+        let any_ballot = |dice: &mut Self| ballot(dice.roll(50), dice.pick(&["A", "B", "C"]));
+        match self.roll(16) {
+            0..=3 => {
+                let first = Seq(model.entries.len() as u64 + 1);
+                Record::Log { first, operations: self.operations("A", &["B", "C"]) }
+            }
+            4..=6 => Record::Block(self.block(model)),
+            7 => Record::Promise(any_ballot(self)),
+            8..=9 => Record::Accepted(Slot { ballot: any_ballot(self), block: self.block(model) }),
+            10..=11 => {
+                let ids: Vec<_> = (0..=self.roll(2)).map(|_| self.roll(1 << 40)).collect();
+                let refusals = ids.into_iter().map(|id| refusal(id.into(), self.pick(&["A", "ghost@A"])));
+                Record::Refused { number: model.refused_next, refusals: refusals.collect() }
+            }
+            12 => {
+                let first = model.refusals.keys().next().copied().unwrap_or(model.refused_next);
+                Record::RefusedTrim { first_live: first + self.roll(model.refused_next - first + 1) }
+            }
+            13 => {
+                let owner = self.pick(&[None, Some(account("A")), Some(account("old@A"))]);
+                Record::Horizon { owner, id: u128::from(self.roll(1 << 38)).into() }
+            }
+            14 => Record::Peer { node: node(self.pick(&["B", "C"])), incarnation: Incarnation(self.roll(u64::MAX)) },
+            _ => Record::Admitted,
+        }
+    }
+
+    /// The vote that stands, or a new block of a part of what is unsettled.
+    fn block(&mut self, model: &Model) -> std::sync::Arc<paxos_banking::ledger::Block> {
+        if let Some(slot) = model.slot.as_ref().filter(|_| self.roll(2) == 0) {
+            return slot.block.clone();
+        }
+        let unsettled = model.unsettled();
+        let own = usize::try_from(self.roll(unsettled.len() as u64 + 1)).unwrap();
+        let from_b = self.operations("B", &["A", "C"]);
+        block(&model.bank, &[("A", &unsettled[..own]), ("B", &from_b)])
+    }
+}
+
+/// Both stores of one life, each with the journal of the process that runs on it.
+struct Life {
+    disk: Disk,
+    bench: RedbBench,
+    stores: [Box<dyn Store>; 2],
+    journals: [Journal; 2],
+}
+
+impl Life {
+    fn new() -> Self {
+        let (disk, bench) = (Disk::new(), RedbBench::new());
+        let mut stores: [Box<dyn Store>; 2] = [Box::new(disk.open()), bench.open().unwrap()];
+        let journals = [0, 1].map(|index| recover(&mut *stores[index], &options()).unwrap().journal);
+        Self { disk, bench, stores, journals }
+    }
+
+    fn restart_and_compare(mut self, model: &Model) -> Self {
+        drop(self.stores);
+        self.stores = [Box::new(self.disk.open()), self.bench.open().unwrap()];
+        let expected = model.state();
+        self.journals = [0, 1].map(|index| {
+            let recovered = recover(&mut *self.stores[index], &options()).unwrap();
+            assert_eq!(State::of(&recovered), expected, "{}", self.stores[index].describe());
+            recovered.journal
+        });
+        let [memory, redb] = &mut self.stores;
+        assert_eq!(dump(&mut **memory), dump(&mut **redb), "byte for byte");
+        self
+    }
+}
+
+fn run(seed: u64, writes: usize) {
+    let _named = Seed(seed);
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
+    let (mut life, mut model) = (Life::new(), Model::new());
+    for _ in 0..writes {
+        let mut next = model.clone();
+        let records: Vec<Record> = (0..dice.roll(5))
+            .map(|_| {
+                let record = dice.record(&next);
+                next.apply(&record);
+                record
+            })
+            .collect();
+        let [in_memory, in_redb] = [0, 1].map(|index| life.journals[index].write(records.clone()));
+        let fault =
+            dice.pick(&[None, None, Some(Fault::NotWritten), Some(Fault::UnknownDone), Some(Fault::UnknownLost)]);
+        if let Some(fault) = fault {
+            life.disk.fail_next(fault);
+            assert!(life.stores[0].write(&in_memory).unwrap_err().may_be_retried());
+        }
+        let crash = dice.roll(6) == 0;
+        if crash && matches!(fault, Some(Fault::NotWritten | Fault::UnknownLost)) {
+            // The process dies before it repeats the write: what it was about to write is not there.
+            life.disk.crash(dice.roll(2) == 0);
+        } else if crash && fault.is_none() {
+            // It dies before the disk has synced, and by luck the write is there, or it is not.
+            let keep_unsynced = dice.roll(2) == 0;
+            life.disk.apply(&in_memory).unwrap();
+            life.disk.crash(keep_unsynced);
+            if keep_unsynced {
+                life.stores[1].write(&in_redb).unwrap();
+                model = next;
+            }
+        } else {
+            life.stores[0].write(&in_memory).unwrap();
+            life.stores[1].write(&in_redb).unwrap();
+            model = next;
+        }
+        if crash {
+            life = life.restart_and_compare(&model);
+        }
+    }
+    life.restart_and_compare(&model);
+}
+
+#[test]
+fn r13_random_lives_come_back_from_every_store_as_they_were() {
+    match std::env::var("STORE_SEED") {
+        Ok(seed) => run(seed.parse().unwrap(), 120),
+        Err(_) => (0..12).for_each(|seed| run(seed, 120)),
+    }
+}

@@ -1,0 +1,134 @@
+//! The embedded store on a disk that fails: every single operation once, without and with a loss of power.
+
+use std::io::{Error, Result};
+use std::sync::{Arc, Mutex};
+
+use paxos_banking::store::{RedbStore, Store, StoreError, recover};
+use redb::StorageBackend;
+
+use crate::script::*;
+
+#[derive(Debug, Default)]
+struct Platter {
+    cached: Vec<u8>,
+    durable: Vec<u8>,
+    operations: u64,
+    /// The number of the operation that fails.
+    fails_at: Option<u64>,
+}
+
+/// A disk whose clones are the same disk.
+#[derive(Clone, Debug, Default)]
+struct FailingDisk(Arc<Mutex<Platter>>);
+
+impl FailingDisk {
+    fn operate<T>(&self, action: impl FnOnce(&mut Platter) -> T) -> Result<T> {
+        let mut platter = self.0.lock().unwrap();
+        platter.operations += 1;
+        if platter.fails_at == Some(platter.operations) {
+            return Err(Error::other("the disk had a fault"));
+        }
+        Ok(action(&mut platter))
+    }
+
+    fn lose_power(&self) {
+        let mut platter = self.0.lock().unwrap();
+        platter.cached = platter.durable.clone();
+    }
+
+    fn operations(&self) -> u64 {
+        self.0.lock().unwrap().operations
+    }
+}
+
+impl StorageBackend for FailingDisk {
+    fn len(&self) -> Result<u64> {
+        self.operate(|platter| platter.cached.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.operate(|platter| out.copy_from_slice(&platter.cached[offset..offset + out.len()]))
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.operate(|platter| platter.cached.resize(usize::try_from(length).unwrap(), 0))
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.operate(|platter| platter.durable = platter.cached.clone())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.operate(|platter| platter.cached[offset..offset + data.len()].copy_from_slice(data))
+    }
+}
+
+fn open(disk: &FailingDisk) -> std::result::Result<RedbStore, StoreError> {
+    let disk = disk.clone();
+    RedbStore::on_backend("disk", move || disk.clone())
+}
+
+/// The script, each step repeated as its error allows.
+fn live(disk: &FailingDisk) -> std::result::Result<RedbStore, StoreError> {
+    fn patiently<T>(
+        mut step: impl FnMut() -> std::result::Result<T, StoreError>,
+    ) -> std::result::Result<T, StoreError> {
+        step().or_else(|error| if error.may_be_retried() { step() } else { Err(error) })
+    }
+    let mut store = open(disk)?;
+    let mut journal = patiently(|| recover(&mut store, &options()))?.journal;
+    for records in script() {
+        let write = journal.write(records);
+        patiently(|| store.write(&write))?;
+    }
+    Ok(store)
+}
+
+#[test]
+fn r13_a_disk_that_fails_once_anywhere_loses_nothing_and_repeats_nothing() {
+    let healthy = FailingDisk::default();
+    let opening = {
+        drop(open(&healthy).unwrap());
+        healthy.operations()
+    };
+    let operations = {
+        let disk = FailingDisk::default();
+        drop(live(&disk).unwrap());
+        disk.operations()
+    };
+    for fails_at in 1..=operations {
+        let disk = FailingDisk::default();
+        disk.0.lock().unwrap().fails_at = Some(fails_at);
+        match live(&disk) {
+            Ok(mut store) => {
+                disk.0.lock().unwrap().fails_at = None;
+                assert_eq!(state(&mut store).unwrap(), end_of_script(), "operation {fails_at} failed");
+            }
+            // A store that cannot even be opened first says so, and what was left of it is an operator's to remove.
+            Err(StoreError::Open { .. }) if fails_at <= opening => {}
+            Err(error) => panic!("operation {fails_at} failed: {error}"),
+        }
+    }
+}
+
+#[test]
+fn r3_what_was_written_survives_a_loss_of_power_after_any_write() {
+    let mut model = Model::new();
+    let disk = FailingDisk::default();
+    for records in std::iter::once(Vec::new()).chain(script()) {
+        let mut store = open(&disk).unwrap();
+        let recovered = recover(&mut store, &options()).unwrap();
+        assert_eq!(State::of(&recovered), model.state());
+        records.iter().for_each(|record| model.apply(record));
+        let mut journal = recovered.journal;
+        store.write(&journal.write(records)).unwrap();
+        // Closing a database tidies up. A machine that lost power had no time to.
+        let kept = disk.0.lock().unwrap().durable.clone();
+        drop(store);
+        disk.0.lock().unwrap().durable = kept;
+        disk.lose_power();
+    }
+    assert_eq!(state(&mut open(&disk).unwrap()).unwrap(), model.state());
+}
