@@ -9,16 +9,20 @@ use std::collections::BTreeMap;
 
 use crate::types::{Epoch, Hash, NodeId};
 
+pub mod address;
 mod check;
+pub mod host;
 pub mod journal;
 pub mod memory;
 pub mod record;
 pub mod recover;
 pub mod redb;
 
+pub use address::{StoreAddress, StoreAddressError};
+pub use host::{StoreFuture, StoreHost, StoreThread};
 pub use journal::{Accepted, Head, Journal};
 pub use memory::{Disk, Fault, MemoryStore};
-pub use recover::{RecoverOptions, Recovered, read_blocks, recover};
+pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
 
 /// An ordered sequence of records with ascending ids.

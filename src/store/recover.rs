@@ -10,7 +10,7 @@ use super::{Store, StoreError, Stream, field};
 use crate::effect::{Record, Slot};
 use crate::ledger::home::SETTLED_AT_MAX;
 use crate::ledger::{Action, Bank, Block, Genesis, HomeStart, Memory, Operation};
-use crate::types::{AccountId, Ballot, Epoch, Height, Incarnation, NodeId, Seq, TransferId};
+use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 
 /// How much of a stream is in memory at once while it is loaded.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -58,6 +58,8 @@ pub struct Recovered {
 /// # Errors
 /// All of [`StoreError`]; where one may be retried, the whole call may.
 pub fn recover(store: &mut dyn Store, start: &RecoverOptions) -> Result<Recovered, StoreError> {
+    // Whoever is at the wrong store must not take it from its owner, so this one look comes before the epoch.
+    check_owner(store, start.me, start.genesis.id())?;
     let epoch = store.take_epoch(start.token)?;
     let mut stored = store.fields()?;
     let fresh = !stored.contains_key(field::IDENTITY) && !stored.contains_key(field::HEAD);
@@ -67,7 +69,7 @@ pub fn recover(store: &mut dyn Store, start: &RecoverOptions) -> Result<Recovere
         store.write(&creation(&identity, &start.genesis, epoch))?;
         stored = store.fields()?;
     }
-    let Fields { identity, head, slot, peers, horizons } = Fields::load(&stored, start)?;
+    let Fields { identity, head, slot, peers, horizons } = Fields::load(&stored)?;
 
     let mut memory = Memory::new(start.ids_remembered_max);
     horizons.iter().for_each(|(owner, id)| memory.raise_horizon(*owner, *id));
@@ -93,6 +95,25 @@ pub fn recover(store: &mut dyn Store, start: &RecoverOptions) -> Result<Recovere
         peers,
         home: HomeStart { bank, log, memory, settled_at },
         journal,
+    })
+}
+
+/// Looks, and changes nothing, whether the store is one of node `me` of this bank, or new.
+///
+/// # Errors
+/// [`StoreError::OtherBank`] where it is not, and what else reading finds.
+pub fn check_owner(store: &mut dyn Store, me: NodeId, bank: Hash) -> Result<(), StoreError> {
+    let fields = store.fields()?;
+    let Some(bytes) = fields.get(field::IDENTITY) else { return Ok(()) };
+    let found: Identity = record::decode(field::IDENTITY, Kind::Identity, bytes)?;
+    if found.node == me && found.bank == bank {
+        return Ok(());
+    }
+    Err(StoreError::OtherBank {
+        found_node: found.node,
+        found_bank: found.bank,
+        expected_node: me,
+        expected_bank: bank,
     })
 }
 
@@ -163,17 +184,9 @@ struct Fields {
 }
 
 impl Fields {
-    fn load(stored: &BTreeMap<String, Vec<u8>>, start: &RecoverOptions) -> Result<Self, StoreError> {
+    fn load(stored: &BTreeMap<String, Vec<u8>>) -> Result<Self, StoreError> {
         let get = |name: &str| stored.get(name).ok_or_else(|| StoreError::missing(name));
         let identity: Identity = record::decode(field::IDENTITY, Kind::Identity, get(field::IDENTITY)?)?;
-        if identity.node != start.me || identity.bank != start.genesis.id() {
-            return Err(StoreError::OtherBank {
-                found_node: identity.node,
-                found_bank: identity.bank,
-                expected_node: start.me,
-                expected_bank: start.genesis.id(),
-            });
-        }
         let head: Head = record::decode(field::HEAD, Kind::Head, get(field::HEAD)?)?;
         let mut fields = Self { identity, head, slot: None, peers: BTreeMap::new(), horizons: BTreeMap::new() };
         for (name, bytes) in stored {

@@ -1,0 +1,87 @@
+//! The seam behind which a node's store lives: asynchronous in front, a store with blocking calls behind.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::oneshot;
+
+use super::{RecoverOptions, Recovered, Store, StoreError, Write, read_blocks, recover};
+use crate::ledger::Block;
+use crate::paxos::BlocksRequest;
+
+/// What became of one call of a store.
+pub type StoreFuture<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
+
+/// A store as a node uses it. Calls are carried out in the order in which they are made.
+pub trait StoreHost: 'static {
+    /// Takes the store over and loads what it holds.
+    fn recover(&mut self, options: RecoverOptions) -> StoreFuture<Recovered>;
+    /// Makes one write durable.
+    fn write(&mut self, write: Arc<Write>) -> StoreFuture<()>;
+    /// Reads blocks of the chain, about `bytes_max` bytes of them and at least one.
+    fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>>;
+}
+
+type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
+
+/// A store on a thread of its own, so that its blocking calls stall nothing. Dropping this waits for the call under way
+/// and closes the store.
+pub struct StoreThread {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoreThread {
+    /// Moves `store` to a thread named after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] where the system gives no thread.
+    pub fn spawn(mut store: Box<dyn Store>) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let name = store.describe();
+        let run = move || queue.into_iter().for_each(|job| job(store.as_mut()));
+        // The one thread besides the actors': it is behind the store seam, and the simulation has none.
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
+        let thread = thread.map_err(|error| StoreError::Open { path: name, what: error.to_string() })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    fn call<T: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreFuture<T> {
+        let (reply_to, reply) = oneshot::channel();
+        let job: Job = Box::new(move |store| drop(reply_to.send(job(store))));
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        Box::pin(async move {
+            let gone = || StoreError::Unknown("its thread has ended".to_owned());
+            if sent { reply.await.unwrap_or_else(|_| Err(gone())) } else { Err(gone()) }
+        })
+    }
+}
+
+impl StoreHost for StoreThread {
+    fn recover(&mut self, options: RecoverOptions) -> StoreFuture<Recovered> {
+        self.call(move |store| recover(store, &options))
+    }
+
+    fn write(&mut self, write: Arc<Write>) -> StoreFuture<()> {
+        self.call(move |store| store.write(&write))
+    }
+
+    fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>> {
+        self.call(move |store| read_blocks(store, request.from, request.to, bytes_max))
+    }
+}
+
+impl Drop for StoreThread {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was reported by the panic hook already.
+            drop(thread.join());
+        }
+    }
+}
