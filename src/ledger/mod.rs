@@ -1,7 +1,7 @@
 //! The bank itself, without any IO: entries, blocks, balances, one home's local log, and exactly-once.
 //!
 //! In reading order: [`entry`] (what a home approves), [`block`] (what the cluster settles), [`bank`] (the state that
-//! a chain leads to), [`compose`] (which block to propose), [`memory`] (exactly once), [`home`] (local approval,
+//! a chain leads to), [`mod@compose`] (which block to propose), [`memory`] (exactly once), [`home`] (local approval,
 //! parked requests, settlement).
 
 pub mod bank;

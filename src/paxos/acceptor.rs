@@ -170,7 +170,7 @@ impl Acceptor {
 
     /// A peer's HELLO tells what it has seen of this acceptor: more than is held here means the store went back (R13).
     pub fn witness(
-        &self,
+        &mut self,
         peer: NodeId,
         promised: Option<Ballot>,
         accepted: Option<(Ballot, Height)>,
@@ -183,6 +183,8 @@ impl Acceptor {
         if promised <= self.promise && !vote_lost {
             return Vec::new();
         }
+        // Not one vote more, whatever is in the mailbox already.
+        self.votes = false;
         let known = format!("a promise of {}, a vote of {}", show(promised), show(accepted.map(|(ballot, _)| ballot)));
         let slot = self.slot.as_ref().map(|slot| slot.ballot);
         let held = format!("a promise of {}, a vote of {}", show(self.promise), show(slot));

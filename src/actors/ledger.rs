@@ -1,0 +1,298 @@
+//! The Ledger: decides transfers, applies blocks, and answers what others need to know of the bank. Upholds R5, R7 to
+//! R10, R12 and R13 through [`crate::ledger::Home`]. It waits on Persistence.
+//!
+//! Its core's state may run ahead of the store. Everything that tells of it (answers, views, verdicts) passes the
+//! outbox, so that it leaves once all writes before it are durable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
+use tokio::sync::oneshot;
+use tracing::{debug, info};
+
+use super::message::{
+    Answers, Applied, Apply, BankView, CollectionDone, Compose, Composed, Delivered, Durable, Examine, Examined, Halt,
+    Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, Submit, Witness,
+};
+use super::outbox::Outbox;
+use crate::effect::Effect;
+use crate::ledger::{Answer, Entry, Home, HomeAction, Ticket};
+use crate::paxos::{EntryFailed, PrepareView, Verdict};
+use crate::types::{NodeId, Seq};
+
+/// The neighbours of a [`LedgerActor`].
+#[derive(Clone)]
+pub struct LedgerPorts {
+    /// Persistence.
+    pub persistence: Recipient<Persist>,
+    /// The Acceptor.
+    pub acceptor: Recipient<Examined>,
+    /// The Proposer settles.
+    pub settle: Recipient<Settle>,
+    /// The Proposer gets its blocks.
+    pub composed: Recipient<Composed>,
+    /// Everybody who hears of an applied block: Acceptor, Learner, Proposer, ReconcileActor, links, the node.
+    pub applied: Vec<Recipient<Applied>>,
+    /// The node.
+    pub node: Recipient<Halt>,
+}
+
+/// What stands in the Ledger's outbox.
+enum Held {
+    Home(HomeAction),
+    Examined(Examined),
+    Composed(Composed),
+    View(oneshot::Sender<BankView>, Box<BankView>),
+}
+
+/// A batch of a client's that is not answered wholly.
+struct Batch {
+    tags: Vec<u64>,
+    open: usize,
+    reply_to: Recipient<Answers>,
+}
+
+/// The Ledger role.
+pub struct LedgerActor {
+    me: NodeId,
+    core: Home,
+    ports: LedgerPorts,
+    outbox: Outbox<Held>,
+    batches: BTreeMap<u64, Batch>,
+    last_batch: u64,
+    /// Settle at the latest so long after an entry was approved; `None` leaves it to shortage and size.
+    settle_age: Option<Duration>,
+    age_timer_runs: bool,
+    start: Vec<Effect<HomeAction>>,
+}
+
+impl LedgerActor {
+    /// A ledger over `core`, whose start asks for the effects `start`.
+    pub fn new(
+        me: NodeId,
+        (core, start): (Home, Vec<Effect<HomeAction>>),
+        ports: LedgerPorts,
+        own: Recipient<Durable>,
+        settle_age: Option<Duration>,
+    ) -> Self {
+        let outbox = Outbox::new(ports.persistence.clone(), own);
+        let batches = BTreeMap::new();
+        Self { me, core, ports, outbox, batches, last_batch: 0, settle_age, age_timer_runs: false, start }
+    }
+
+    fn run(&mut self, effects: Vec<Effect<HomeAction>>, ctx: &mut Context<Self>) {
+        let effects = effects.into_iter().map(|effect| match effect {
+            Effect::Persist(record) => Effect::Persist(record),
+            Effect::Act(action) => Effect::Act(Held::Home(action)),
+        });
+        let free = self.outbox.push(effects);
+        self.act(free, ctx);
+        self.watch_age(ctx);
+    }
+
+    /// What is told of the state waits for the state to be durable.
+    fn tell(&mut self, held: Held, ctx: &mut Context<Self>) {
+        let free = self.outbox.push([Effect::Act(held)]);
+        self.act(free, ctx);
+    }
+
+    fn act(&mut self, actions: Vec<Held>, ctx: &mut Context<Self>) {
+        let mut answers: BTreeMap<u64, Vec<(u64, Answer)>> = BTreeMap::new();
+        for action in actions {
+            match action {
+                Held::Home(HomeAction::Reply(Ticket { batch, index }, answer)) => {
+                    if let Some(waiting) = self.batches.get_mut(&batch) {
+                        waiting.open -= 1;
+                        answers.entry(batch).or_default().push((waiting.tags[index as usize], answer));
+                    }
+                }
+                Held::Home(HomeAction::Settle(mark)) => self.ports.settle.do_send(Settle(mark)),
+                Held::Home(HomeAction::Applied { block, .. }) => {
+                    info!(height = %block.height(), hash = %block.hash(), entries = block.entry_count(), "applied");
+                    self.ports.applied.iter().for_each(|role| role.do_send(Applied(block.clone())));
+                }
+                Held::Home(HomeAction::Halt(reason)) => {
+                    self.ports.node.do_send(Halt(reason));
+                    ctx.stop();
+                }
+                Held::Examined(examined) => self.ports.acceptor.do_send(examined),
+                Held::Composed(composed) => self.ports.composed.do_send(composed),
+                // A reader that went away needs no view.
+                Held::View(reply_to, view) => drop(reply_to.send(*view)),
+            }
+        }
+        for (number, answers) in answers {
+            let Some(batch) = self.batches.get(&number) else { continue };
+            // A client that cannot take its answer asks again with the same id.
+            drop(batch.reply_to.try_send(Answers(answers)));
+            if batch.open == 0 {
+                self.batches.remove(&number);
+            }
+        }
+    }
+
+    fn watch_age(&mut self, ctx: &mut Context<Self>) {
+        let Some(age) = self.settle_age.filter(|_| !self.age_timer_runs && self.core.log().len() > 0) else { return };
+        self.age_timer_runs = true;
+        let oldest = self.core.log_first();
+        ctx.run_later(age, move |actor, ctx| {
+            actor.age_timer_runs = false;
+            // Entries that came since get their own time, unless the oldest one still waits.
+            let effects = if actor.core.log_first() == oldest { actor.core.settle() } else { Vec::new() };
+            actor.run(effects, ctx);
+        });
+    }
+
+    fn view(&self) -> BankView {
+        let seqs = (self.core.log_first().0..).map(Seq);
+        let entry = |(seq, operation): (Seq, &_)| Entry { origin: self.me, seq, operation: *operation };
+        BankView {
+            height: self.core.bank().height(),
+            tip: self.core.bank().tip(),
+            settled: self.core.bank().balances().clone(),
+            spendable: self.core.spendable().clone(),
+            log: seqs.zip(self.core.log()).map(entry).collect(),
+        }
+    }
+}
+
+impl Actor for LedgerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(ROLE_MAILBOX);
+        let start = std::mem::take(&mut self.start);
+        self.run(start, ctx);
+    }
+}
+
+impl Handler<Submit> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, Submit { requests, reply_to }: Submit, ctx: &mut Context<Self>) {
+        if requests.is_empty() {
+            return;
+        }
+        self.last_batch += 1;
+        let batch = self.last_batch;
+        let tags: Vec<_> = requests.iter().map(|(tag, _)| *tag).collect();
+        self.batches.insert(batch, Batch { open: tags.len(), tags, reply_to });
+        let ticketed = (0u32..).zip(requests).map(|(index, (_, request))| (Ticket { batch, index }, request));
+        let effects = self.core.submit(ticketed);
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<ReadBank> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, ReadBank(reply_to): ReadBank, ctx: &mut Context<Self>) {
+        let view = Box::new(self.view());
+        self.tell(Held::View(reply_to, view), ctx);
+    }
+}
+
+impl Handler<SettleNow> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SettleNow, ctx: &mut Context<Self>) {
+        let effects = self.core.settle();
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<Examine> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, examine: Examine, ctx: &mut Context<Self>) {
+        let (height, state) = (self.core.bank().height(), self.core.bank().state());
+        let examined = match examine {
+            Examine::Prepare(from, prepare) => {
+                // R7: only a proposer that the log is for makes it worth copying.
+                let log = if prepare.height == height.next() { self.core.offer() } else { Default::default() };
+                Examined::Prepare(from, prepare, PrepareView { height, state, log })
+            }
+            Examine::Accept(from, accept) => {
+                let fault = self.core.check(&accept.block).err();
+                Examined::Accept(from, accept, Verdict { height, state, fault })
+            }
+        };
+        self.tell(Held::Examined(examined), ctx);
+    }
+}
+
+impl Handler<Compose> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, Compose { collection, candidates }: Compose, ctx: &mut Context<Self>) {
+        let composition = self.core.compose(&candidates);
+        self.tell(Held::Composed(Composed { collection, composition }), ctx);
+    }
+}
+
+impl Handler<CollectionDone> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, CollectionDone(outcome): CollectionDone, ctx: &mut Context<Self>) {
+        debug!(?outcome, "collection over");
+        let effects = self.core.collection_done(outcome.began, outcome.not_heard.as_ref());
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<Apply> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, Apply(block): Apply, ctx: &mut Context<Self>) {
+        let effects = self.core.apply(&block);
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<Delivered<EntryFailed>> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, Delivered { message, .. }: Delivered<EntryFailed>, ctx: &mut Context<Self>) {
+        let effects = self.core.own_entry_failed(message.seq, message.fault);
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<Witness> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, Witness(peer, known): Witness, ctx: &mut Context<Self>) {
+        let effects = self.core.witness(peer, known.height, known.seq);
+        self.run(effects, ctx);
+    }
+}
+
+impl Handler<Ready> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Ready, _: &mut Context<Self>) {
+        self.core.set_ready();
+    }
+}
+
+impl Handler<Durable> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, durable: Durable, ctx: &mut Context<Self>) {
+        let released = self.outbox.on_durable(durable);
+        self.act(released, ctx);
+    }
+}
+
+impl Handler<Stop> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

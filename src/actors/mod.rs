@@ -1,0 +1,26 @@
+//! One thin actor per role. Each feeds its core, makes durable what must be durable, then acts on what comes out.
+//!
+//! They know each other only as [`actix::Recipient`]s of typed messages ([`message`]) and share no state, so a test can
+//! replace any of them by a probe. What a core returns passes an [`outbox`]: nothing that stands behind a write leaves
+//! before Persistence has said that the write is durable.
+
+pub mod acceptor;
+pub mod learner;
+pub mod ledger;
+pub mod links;
+pub mod message;
+pub mod outbox;
+pub mod peer_link;
+pub mod persistence;
+#[cfg(test)]
+pub(crate) mod probe;
+pub mod proposer;
+pub mod reconcile;
+
+pub use acceptor::AcceptorActor;
+pub use learner::LearnerActor;
+pub use ledger::LedgerActor;
+pub use peer_link::PeerLinkActor;
+pub use persistence::PersistenceActor;
+pub use proposer::ProposerActor;
+pub use reconcile::ReconcileActor;

@@ -1,0 +1,161 @@
+//! Persistence: the only actor that writes. All records of a node pass it in one order; what arrives while a write is
+//! under way goes out as one write. Upholds R3, R7, R8 and R13. It waits on no one but the store.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use tracing::{debug, error, warn};
+
+use super::message::{Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, Stop};
+use crate::effect::HaltReason;
+use crate::store::{Journal, StoreError, StoreHost, Write};
+
+/// Bounds and delays of Persistence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PersistenceTiming {
+    /// Before a failed write is repeated, the first time; it doubles with each failure in a row.
+    pub retry_min: Duration,
+    /// The bound of that.
+    pub retry_max: Duration,
+}
+
+/// The Persistence role.
+pub struct PersistenceActor {
+    store: Box<dyn StoreHost>,
+    journal: Journal,
+    node: Recipient<Halt>,
+    timing: PersistenceTiming,
+    waiting: Vec<Persist>,
+    reads: VecDeque<ReadBlocks>,
+    /// The write that the store has, and who waits for it.
+    under_way: Option<(Arc<Write>, Vec<(Recipient<Durable>, u64)>)>,
+    reading: bool,
+    failures: u32,
+    halted: bool,
+}
+
+/// More readers than this are turned away: they ask another node, or again.
+const READS_MAX: usize = 64;
+
+impl PersistenceActor {
+    /// Persistence over a store that was recovered into `journal`.
+    pub fn new(store: Box<dyn StoreHost>, journal: Journal, node: Recipient<Halt>, timing: PersistenceTiming) -> Self {
+        Self {
+            store,
+            journal,
+            node,
+            timing,
+            waiting: Vec::new(),
+            reads: VecDeque::new(),
+            under_way: None,
+            reading: false,
+            failures: 0,
+            halted: false,
+        }
+    }
+
+    fn proceed(&mut self, ctx: &mut Context<Self>) {
+        if self.under_way.is_some() || self.reading || self.halted {
+            return;
+        }
+        if !self.waiting.is_empty() {
+            let waiting = std::mem::take(&mut self.waiting);
+            let mut records = Vec::new();
+            let mut acks = Vec::with_capacity(waiting.len());
+            for persist in waiting {
+                records.extend(persist.records);
+                acks.push((persist.reply_to, persist.ticket));
+            }
+            let write = Arc::new(self.journal.write(records));
+            debug!(number = write.number, requests = acks.len(), "writing");
+            self.under_way = Some((write, acks));
+            self.write(ctx);
+        } else if let Some(ReadBlocks { request, bytes_max, reply_to }) = self.reads.pop_front() {
+            self.reading = true;
+            let read = self.store.read_blocks(request, bytes_max).into_actor(self);
+            let done = read.map(move |blocks, actor, ctx| {
+                actor.reading = false;
+                if let Err(error) = blocks.as_ref()
+                    && !error.may_be_retried()
+                {
+                    actor.halt(error);
+                }
+                drop(reply_to.send(blocks));
+                actor.proceed(ctx);
+            });
+            ctx.spawn(done);
+        }
+    }
+
+    /// Gives the store the write that is under way: the first time, or again, identical (R13).
+    fn write(&mut self, ctx: &mut Context<Self>) {
+        let Some((write, _)) = &self.under_way else { return };
+        let written = self.store.write(write.clone()).into_actor(self);
+        ctx.spawn(written.map(|result, actor, ctx| match result {
+            Ok(()) => {
+                actor.failures = 0;
+                let acks = actor.under_way.take().map(|(_, acks)| acks).unwrap_or_default();
+                for (reply_to, ticket) in acks {
+                    reply_to.do_send(Durable(ticket));
+                }
+                actor.proceed(ctx);
+            }
+            Err(error) if error.may_be_retried() => {
+                let delay = actor.timing.retry_min.saturating_mul(1 << actor.failures.min(16));
+                let delay = delay.min(actor.timing.retry_max);
+                actor.failures += 1;
+                warn!(%error, attempt = actor.failures, "nothing that rests on this write is said until it is done");
+                ctx.run_later(delay, |actor, ctx| actor.write(ctx));
+            }
+            Err(error) => actor.halt(&error),
+        }));
+    }
+
+    fn halt(&mut self, error: &StoreError) {
+        error!(%error, "the store cannot be trusted any more");
+        self.halted = true;
+        self.node.do_send(Halt(HaltReason::Store(error.to_string())));
+    }
+}
+
+impl Actor for PersistenceActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(ROLE_MAILBOX);
+    }
+}
+
+impl Handler<Persist> for PersistenceActor {
+    type Result = ();
+
+    fn handle(&mut self, persist: Persist, ctx: &mut Context<Self>) {
+        self.waiting.push(persist);
+        self.proceed(ctx);
+    }
+}
+
+impl Handler<ReadBlocks> for PersistenceActor {
+    type Result = ();
+
+    fn handle(&mut self, read: ReadBlocks, ctx: &mut Context<Self>) {
+        if self.reads.len() < READS_MAX {
+            self.reads.push_back(read);
+            self.proceed(ctx);
+        }
+    }
+}
+
+impl Handler<Stop> for PersistenceActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}
+
+#[cfg(test)]
+#[path = "persistence_tests.rs"]
+mod tests;

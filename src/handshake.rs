@@ -1,0 +1,421 @@
+//! One link to one peer, without any IO: the HELLO that opens it, what is known of the peer, and which messages pass.
+//! Rules R3, R11, R13.
+
+use std::collections::BTreeSet;
+
+use crate::effect::{Effect, Record};
+use crate::paxos::message::PROTOCOL_VERSION;
+use crate::paxos::{Hello, KnownOfYou, Message};
+use crate::types::{Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq};
+
+/// Rounds beyond this are nobody's honest count: a message with one is refused, so that no arithmetic can overflow.
+pub const ROUND_MAX: u64 = 1 << 62;
+
+/// Why a peer's message is not let in. Both sides log it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkRefusal {
+    /// The peer speaks another version of the protocol.
+    #[error("{peer} speaks protocol version {theirs}, this node {ours}; run the same release on all nodes")]
+    Version {
+        /// The peer.
+        peer: NodeId,
+        /// Its version.
+        theirs: u32,
+        /// This node's.
+        ours: u32,
+    },
+    /// The peer belongs to another bank.
+    #[error("{peer} belongs to cluster {theirs}, this node to {ours}; compare nodes and opening balances")]
+    Cluster {
+        /// The peer.
+        peer: NodeId,
+        /// Its cluster id.
+        theirs: Hash,
+        /// This node's.
+        ours: Hash,
+    },
+    /// Another node answers where the peer was expected.
+    #[error("{expected} was expected at this address, {found} is there; compare the addresses of the peers")]
+    Node {
+        /// Who was expected.
+        expected: NodeId,
+        /// Who is there.
+        found: NodeId,
+    },
+    /// The peer introduces itself with another store than before.
+    #[error("{peer} comes with incarnation {found}, it is known with {known}: its store was lost; it will stop")]
+    Incarnation {
+        /// The peer.
+        peer: NodeId,
+        /// What it says now.
+        found: Incarnation,
+        /// What it said first.
+        known: Incarnation,
+    },
+    /// A message that no honest node of this cluster sends.
+    #[error("{peer} sent a {message} with {what}")]
+    Message {
+        /// The peer.
+        peer: NodeId,
+        /// The kind of message.
+        message: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// What a [`Link`] asks of its shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkAction {
+    /// Put on the wire.
+    Send(Message),
+    /// Hand to the role that it is for.
+    Deliver(Message),
+    /// The peer's HELLO, for the reconciliation: which incarnation of this node it knows, and its height.
+    Heard(Option<Incarnation>, Height),
+    /// What the peer has seen of this node, for the roles that own it.
+    Witness(KnownOfYou),
+    /// The link may be used.
+    Up {
+        /// Whether the peer votes.
+        votes: bool,
+    },
+    /// The link may no longer be used.
+    Down,
+    /// Something was not let in.
+    Refused(LinkRefusal),
+}
+
+/// Who this node is, for its HELLOs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// This node.
+    pub node: NodeId,
+    /// The cluster id.
+    pub cluster: Hash,
+    /// The nodes of the cluster.
+    pub nodes: BTreeSet<NodeId>,
+    /// Of this node's store.
+    pub incarnation: Incarnation,
+    /// Of this process.
+    pub epoch: Epoch,
+    /// Where this node serves clients.
+    pub client_address: Option<String>,
+}
+
+/// The state of one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    own: Identity,
+    votes: bool,
+    height: Height,
+    peer: NodeId,
+    connected: bool,
+    /// The peer's process whose HELLO opened the link.
+    greeted: Option<(Epoch, bool)>,
+    known: KnownOfYou,
+}
+
+type Effects = Vec<Effect<LinkAction>>;
+
+fn act(action: LinkAction) -> Effect<LinkAction> {
+    Effect::Act(action)
+}
+
+impl Link {
+    /// The link of `own` to `peer`, whose incarnation may be known from before.
+    pub fn new(own: Identity, peer: NodeId, votes: bool, height: Height, incarnation: Option<Incarnation>) -> Self {
+        let known = KnownOfYou { incarnation, ..KnownOfYou::default() };
+        Self { own, votes, height, peer, connected: false, greeted: None, known }
+    }
+
+    /// This node votes from now on, which its next HELLO says.
+    pub fn admit(&mut self) -> Effects {
+        self.votes = true;
+        self.greet()
+    }
+
+    /// This node's height, durable.
+    pub fn set_height(&mut self, height: Height) {
+        self.height = height;
+    }
+
+    /// True once the peer's HELLO was heard on this connection.
+    pub fn is_up(&self) -> bool {
+        self.greeted.is_some()
+    }
+
+    /// The way to the peer is there, or is gone.
+    pub fn on_connection(&mut self, connected: bool) -> Effects {
+        self.connected = connected;
+        let was_up = self.greeted.take().is_some();
+        let down = was_up.then_some(act(LinkAction::Down));
+        down.into_iter().chain(self.greet()).collect()
+    }
+
+    /// Now and then, so that a lost HELLO is made up for and a height that nobody told is noticed.
+    pub fn on_heartbeat(&self) -> Effects {
+        self.greet()
+    }
+
+    /// A message of this node's roles to the peer. Messages are loss-tolerant: without a link it is dropped.
+    pub fn send(&self, message: Message) -> Effects {
+        if self.is_up() { vec![act(LinkAction::Send(message))] } else { Vec::new() }
+    }
+
+    /// A message that came from the peer.
+    pub fn receive(&mut self, message: Message) -> Effects {
+        if let Message::Hello(hello) = message {
+            return self.on_hello(hello);
+        }
+        if !self.is_up() {
+            // Its HELLO was lost, or is on its way: the sender repeats what matters.
+            return Vec::new();
+        }
+        if let Some(what) = self.fault(&message) {
+            let refusal = LinkRefusal::Message { peer: self.peer, message: message.name(), what };
+            return vec![act(LinkAction::Refused(refusal))];
+        }
+        self.note(&message);
+        vec![act(LinkAction::Deliver(message))]
+    }
+
+    fn on_hello(&mut self, hello: Hello) -> Effects {
+        let peer = self.peer;
+        let refusal = if hello.version != PROTOCOL_VERSION {
+            Some(LinkRefusal::Version { peer, theirs: hello.version, ours: PROTOCOL_VERSION })
+        } else if hello.cluster != self.own.cluster {
+            Some(LinkRefusal::Cluster { peer, theirs: hello.cluster, ours: self.own.cluster })
+        } else if hello.node != peer {
+            Some(LinkRefusal::Node { expected: peer, found: hello.node })
+        } else {
+            let other = self.known.incarnation.filter(|known| *known != hello.incarnation);
+            other.map(|known| LinkRefusal::Incarnation { peer, found: hello.incarnation, known })
+        };
+        if let Some(refusal) = refusal {
+            // It hears this node's HELLO too, and with it why.
+            let mut effects = vec![act(LinkAction::Refused(refusal))];
+            effects.extend(self.answer(&hello));
+            return effects;
+        }
+        if self.greeted.is_some_and(|(epoch, _)| hello.epoch.number < epoch.number) {
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        if self.known.incarnation.is_none() {
+            let (node, incarnation) = (peer, hello.incarnation);
+            effects.push(Effect::Persist(Record::Peer { node, incarnation }));
+            self.known.incarnation = Some(incarnation);
+        }
+        self.known.epoch = Some(hello.epoch);
+        self.known.height = self.known.height.max(hello.height);
+        effects.push(act(LinkAction::Heard(hello.known.incarnation, hello.height)));
+        effects.push(act(LinkAction::Witness(hello.known.clone())));
+        // A process that voted once votes on: a HELLO that says otherwise is an older one, which was overtaken.
+        let voted = self.greeted.is_some_and(|(epoch, votes)| epoch == hello.epoch && votes);
+        let votes = hello.votes || voted;
+        let now = (hello.epoch, votes);
+        let before = self.greeted.replace(now);
+        if before.is_some_and(|(epoch, _)| epoch != hello.epoch) {
+            effects.push(act(LinkAction::Down));
+        }
+        if before != Some(now) {
+            effects.push(act(LinkAction::Up { votes }));
+        }
+        effects.extend(self.answer(&hello));
+        effects
+    }
+
+    /// A HELLO back, unless the peer's shows that it has heard this process already.
+    fn answer(&self, hello: &Hello) -> Effects {
+        if hello.known.epoch == Some(self.own.epoch) { Vec::new() } else { self.greet() }
+    }
+
+    fn greet(&self) -> Effects {
+        if !self.connected {
+            return Vec::new();
+        }
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            cluster: self.own.cluster,
+            node: self.own.node,
+            incarnation: self.own.incarnation,
+            epoch: self.own.epoch,
+            votes: self.votes,
+            height: self.height,
+            client_address: self.own.client_address.clone(),
+            known: self.known.clone(),
+        };
+        vec![act(LinkAction::Send(Message::Hello(hello)))]
+    }
+
+    /// What no honest peer sends.
+    fn fault(&self, message: &Message) -> Option<&'static str> {
+        let sound = |ballot: Ballot| ballot.round <= ROUND_MAX && self.own.nodes.contains(&ballot.node);
+        let ballots: &[Ballot] = match message {
+            Message::Prepare(prepare) => &[prepare.ballot],
+            Message::Accept(accept) => &[accept.ballot],
+            Message::Promise(promise) => &[promise.ballot],
+            Message::Accepted(accepted) => &[accepted.ballot],
+            Message::Idle(idle) => &[idle.ballot],
+            Message::Nack(nack) => &[nack.ballot, nack.promised.unwrap_or(nack.ballot)],
+            _ => &[],
+        };
+        if !ballots.iter().all(|ballot| sound(*ballot)) {
+            return Some("a ballot that cannot be");
+        }
+        match message {
+            Message::Prepare(_) | Message::Accept(_) | Message::Idle(_) if ballots[0].node != self.peer => {
+                Some("a ballot of another node")
+            }
+            Message::Promise(_) | Message::Accepted(_) | Message::Nack(_) if ballots[0].node != self.own.node => {
+                Some("an answer to another node's ballot")
+            }
+            _ => None,
+        }
+    }
+
+    /// Remembers what the message shows of the peer's durable state.
+    fn note(&mut self, message: &Message) {
+        let known = &mut self.known;
+        match message {
+            Message::Promise(promise) => {
+                known.promised = known.promised.max(Some(promise.ballot));
+                known.height = known.height.max(Height(promise.height.0.saturating_sub(1)));
+                let last = promise.log.first.0.saturating_add(promise.log.operations.len() as u64).saturating_sub(1);
+                known.seq = known.seq.max(Seq(last));
+                if let Some(slot) = &promise.accepted {
+                    known.accepted = known.accepted.max(Some((slot.ballot, slot.block.height())));
+                }
+            }
+            Message::Accepted(accepted) => {
+                known.promised = known.promised.max(Some(accepted.ballot));
+                known.accepted = known.accepted.max(Some((accepted.ballot, accepted.height)));
+            }
+            Message::Nack(nack) => {
+                known.promised = known.promised.max(nack.promised);
+                known.height = known.height.max(nack.height);
+            }
+            Message::Commit(commit) => known.height = known.height.max(commit.height),
+            Message::ReconcileAck(ack) => known.height = known.height.max(ack.height().unwrap_or_default()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paxos::{Accepted, Prepare, ReconcileRequest};
+    use crate::types::CollectionNumber;
+
+    fn node(name: &str) -> NodeId {
+        name.parse().unwrap()
+    }
+
+    fn link(own: &str, peer: &str, epoch: u64) -> Link {
+        let own = Identity {
+            node: node(own),
+            cluster: Hash::ZERO,
+            nodes: ["A", "B", "C"].map(node).into(),
+            incarnation: Incarnation(u64::from(own.as_bytes()[0])),
+            epoch: Epoch { number: epoch, token: epoch },
+            client_address: None,
+        };
+        Link::new(own, node(peer), true, Height(0), None)
+    }
+
+    fn hello_of(effects: &[Effect<LinkAction>]) -> Hello {
+        let hello = effects.iter().find_map(|effect| match effect {
+            Effect::Act(LinkAction::Send(Message::Hello(hello))) => Some(hello.clone()),
+            _ => None,
+        });
+        hello.expect("a HELLO")
+    }
+
+    fn says_hello(effects: &[Effect<LinkAction>]) -> bool {
+        effects.iter().any(|effect| matches!(effect, Effect::Act(LinkAction::Send(Message::Hello(_)))))
+    }
+
+    #[test]
+    fn r11_the_peers_incarnation_is_durable_before_the_link_is_used() {
+        let (mut a, mut b) = (link("A", "B", 1), link("B", "A", 1));
+        let effects = b.receive(Message::Hello(hello_of(&a.on_connection(true))));
+        assert_eq!(effects[0], Effect::Persist(Record::Peer { node: node("A"), incarnation: Incarnation(65) }));
+        assert!(effects.contains(&act(LinkAction::Up { votes: true })));
+        let _ = b.on_connection(true);
+        let answer = hello_of(&b.on_heartbeat());
+        assert_eq!(answer.known.incarnation, Some(Incarnation(65)));
+        let effects = a.receive(Message::Hello(answer));
+        assert!(!says_hello(&effects), "B has heard A already");
+    }
+
+    #[test]
+    fn nothing_passes_before_hello() {
+        let mut a = link("A", "B", 1);
+        let _ = a.on_connection(true);
+        let message = Message::ReconcileRequest(ReconcileRequest {});
+        assert_eq!(a.receive(message.clone()), []);
+        assert_eq!(a.send(message), []);
+    }
+
+    #[test]
+    fn whoever_does_not_belong_is_refused_with_the_reason_and_hears_a_hello() {
+        let mut b = link("B", "A", 1);
+        let hello = hello_of(&b.on_connection(true));
+        let wrong = [
+            Hello { version: 9, ..hello.clone() },
+            Hello { cluster: Hash::from_bytes([1; 32]), ..hello.clone() },
+            Hello { node: node("C"), ..hello.clone() },
+        ];
+        for hello in wrong {
+            let mut a = link("A", "B", 1);
+            let _ = a.on_connection(true);
+            let effects = a.receive(Message::Hello(hello));
+            assert!(matches!(effects[0], Effect::Act(LinkAction::Refused(_))), "{effects:?}");
+            assert!(says_hello(&effects) && !a.is_up());
+        }
+    }
+
+    #[test]
+    fn r11_a_peer_with_another_store_is_refused_and_told_what_is_known() {
+        let mut a =
+            Link { known: KnownOfYou { incarnation: Some(Incarnation(7)), ..Default::default() }, ..link("A", "B", 1) };
+        let _ = a.on_connection(true);
+        let effects = a.receive(Message::Hello(hello_of(&link("B", "A", 1).on_connection(true))));
+        assert!(matches!(effects[0], Effect::Act(LinkAction::Refused(LinkRefusal::Incarnation { .. }))));
+        assert_eq!(hello_of(&effects).known.incarnation, Some(Incarnation(7)));
+    }
+
+    #[test]
+    fn a_restarted_peer_replaces_its_older_process_and_learns_what_was_seen_of_it() {
+        let mut a = link("A", "B", 1);
+        let _ = a.on_connection(true);
+        let hello = |epoch| Message::Hello(hello_of(&link("B", "A", epoch).on_connection(true)));
+        let _ = a.receive(hello(1));
+        let ballot = Ballot { round: 4, node: node("A") };
+        let vote = Accepted { ballot, height: Height(3), hash: Hash::ZERO };
+        let _ = a.receive(Message::Accepted(vote));
+        let effects = a.receive(hello(2));
+        let (down, up) = (act(LinkAction::Down), act(LinkAction::Up { votes: true }));
+        assert_eq!(effects.iter().filter(|effect| [&down, &up].contains(effect)).count(), 2);
+        let known = hello_of(&effects).known;
+        assert_eq!((known.promised, known.accepted), (Some(ballot), Some((ballot, Height(3)))));
+        assert_eq!(a.receive(hello(1)), [], "the older process is not heard any more");
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_is_refused() {
+        let mut a = link("A", "B", 1);
+        let _ = a.on_connection(true);
+        let _ = a.receive(Message::Hello(hello_of(&link("B", "A", 1).on_connection(true))));
+        let prepare = |round, name| {
+            let ballot = Ballot { round, node: node(name) };
+            Message::Prepare(Prepare { ballot, height: Height(1), collection: CollectionNumber(1) })
+        };
+        for wrong in [prepare(u64::MAX, "B"), prepare(1, "C"), prepare(1, "Z")] {
+            assert!(matches!(a.receive(wrong)[..], [Effect::Act(LinkAction::Refused(_))]));
+        }
+        assert_eq!(a.receive(prepare(1, "B")), [act(LinkAction::Deliver(prepare(1, "B")))]);
+    }
+}
