@@ -1,0 +1,196 @@
+//! What came of the transfers, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Result;
+use paxos_banking::actors::message::BankView;
+use paxos_banking::ledger::{Action, Answer, Block, Entry, Genesis, Reason};
+use paxos_banking::store::StoreAddress;
+use paxos_banking::triplets::Triplet;
+use paxos_banking::types::{AccountId, Amount, Hash, Height, NodeId};
+use serde_json::{Value, json};
+
+use crate::bank::Bank;
+
+/// A transfer and what the bank decided, with what its home knew then.
+pub struct Decided {
+    pub transfer: Triplet,
+    pub answer: Answer,
+    pub height: Height,
+    pub spendable: Amount,
+}
+
+pub struct Report {
+    genesis: Genesis,
+    decided: Vec<Decided>,
+    nodes: BTreeMap<NodeId, BankView>,
+    blocks: Vec<Arc<Block>>,
+}
+
+/// Sends each transfer to its home, one after the other.
+pub async fn run_all(genesis: Genesis, store: StoreAddress, transfers: &[Triplet], human: bool) -> Result<Report> {
+    let mut bank = Bank::start(genesis.clone(), store, transfers.len()).await?;
+    let mut decided = Vec::new();
+    for transfer in transfers {
+        let one = decide(&mut bank, transfer).await?;
+        if human {
+            println!("{}", one.sentence());
+        }
+        decided.push(one);
+    }
+    Report::new(genesis, &bank, decided).await
+}
+
+pub async fn decide(bank: &mut Bank, transfer: &Triplet) -> Result<Decided> {
+    let request = bank.request(transfer);
+    let answer = bank.decide(request).await?;
+    let view = bank.view(transfer.from.home()).await?;
+    let spendable = view.spendable.get(&transfer.from).copied().unwrap_or_default();
+    Ok(Decided { transfer: *transfer, answer, height: view.height, spendable })
+}
+
+impl Decided {
+    pub fn sentence(&self) -> String {
+        let outcome = match &self.answer {
+            Answer::Approved(approval) => {
+                let (from, spendable) = (self.transfer.from, self.spendable);
+                format!("approved as entry {}:{}, {from} can still spend {spendable}", approval.origin, approval.seq)
+            }
+            Answer::Refused(Reason::InsufficientFunds { height, spendable, not_heard }) => {
+                let unheard: Vec<_> = not_heard.iter().map(NodeId::as_str).collect();
+                let unheard = match unheard.is_empty() {
+                    true => String::new(),
+                    false => format!(", not heard: {}", unheard.join(", ")),
+                };
+                format!("refused: {spendable} can be spent after block {height}{unheard}")
+            }
+            Answer::Refused(reason) => format!("refused: {}", reason.code().replace('_', " ")),
+            other => format!("{other:?}"),
+        };
+        format!("{:<10} {outcome}", arrow(&self.transfer))
+    }
+
+    fn json(&self) -> Value {
+        let reason = match &self.answer {
+            Answer::Refused(reason) => {
+                let (height, spendable, not_heard) = match reason {
+                    Reason::InsufficientFunds { height, spendable, not_heard } => {
+                        (*height, *spendable, not_heard.iter().map(NodeId::as_str).collect())
+                    }
+                    // A refusal by form rests on no state; what the home knew goes along all the same.
+                    _ => (self.height, self.spendable, Vec::new()),
+                };
+                json!({
+                    "code": reason.code(),
+                    "height": height,
+                    "spendable": spendable,
+                    "not_heard": not_heard,
+                })
+            }
+            _ => Value::Null,
+        };
+        let outcome = if reason.is_null() { "approved" } else { "refused" };
+        let Triplet { from, to, amount } = self.transfer;
+        json!({ "from": from, "to": to, "amount": amount, "outcome": outcome, "reason": reason })
+    }
+}
+
+impl Report {
+    /// Looks at every node that runs, once all have applied the last block.
+    pub async fn new(genesis: Genesis, bank: &Bank, decided: Vec<Decided>) -> Result<Self> {
+        bank.level().await?;
+        let mut nodes = BTreeMap::new();
+        for node in bank.cluster.nodes() {
+            nodes.insert(node, bank.view(node).await?);
+        }
+        let blocks = match nodes.keys().next() {
+            Some(node) => bank.chain(*node, Height(0)).await?,
+            None => Vec::new(),
+        };
+        Ok(Self { genesis, decided, nodes, blocks })
+    }
+
+    pub fn json(&self) -> Value {
+        let node = |(node, view): (&NodeId, &BankView)| {
+            let value = json!({
+                "height": view.height,
+                "tip": view.tip,
+                "settled": amounts(&view.settled),
+                "spendable": amounts(&view.spendable),
+                "log": view.log.iter().map(entry_json).collect::<Vec<_>>(),
+            });
+            (node.to_string(), value)
+        };
+        let genesis = json!({ "height": 0, "hash": self.genesis.id(), "parent": Hash::ZERO, "entries": [] });
+        let block = |block: &Arc<Block>| {
+            let entries: Vec<_> = entries(block).map(|entry| entry_json(&entry)).collect();
+            json!({ "height": block.height(), "hash": block.hash(), "parent": block.parent(), "entries": entries })
+        };
+        json!({
+            "transfers": self.decided.iter().map(Decided::json).collect::<Vec<_>>(),
+            "nodes": self.nodes.iter().map(node).collect::<serde_json::Map<_, _>>(),
+            "blocks": std::iter::once(genesis).chain(self.blocks.iter().map(block)).collect::<Vec<_>>(),
+        })
+    }
+
+    pub fn print_human(&self) {
+        println!("\nThe nodes:");
+        for (node, view) in &self.nodes {
+            println!("  {node}  height {}, tip {}", view.height, view.tip.short());
+            println!("     settled    {}", balances(&view.settled));
+            println!("     spendable  {}", balances(&view.spendable));
+            println!("     log        {}", list(view.log.iter()));
+        }
+        println!("\nThe chain, the same on every node that runs:");
+        println!("  0  {}  genesis: {} each", self.genesis.id().short(), opening(&self.genesis));
+        for block in &self.blocks {
+            let entries: Vec<_> = entries(block).collect();
+            println!("  {}  {}  {}", block.height(), block.hash().short(), list(entries.iter()));
+        }
+    }
+}
+
+fn opening(genesis: &Genesis) -> Amount {
+    genesis.opening().values().next().copied().unwrap_or_default()
+}
+
+fn amounts(balances: &BTreeMap<AccountId, Amount>) -> Value {
+    balances.iter().map(|(account, amount)| (account.to_string(), json!(amount))).collect()
+}
+
+fn entries(block: &Block) -> impl Iterator<Item = Entry> {
+    block.runs().iter().flat_map(|run| run.entries())
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    let Entry { origin, seq, operation } = entry;
+    match operation.action {
+        Action::Transfer { from, to, amount } => {
+            json!({ "origin": origin, "seq": seq, "id": operation.id, "from": from, "to": to, "amount": amount })
+        }
+        Action::Open { account } => json!({ "origin": origin, "seq": seq, "id": operation.id, "open": account }),
+    }
+}
+
+pub fn arrow(Triplet { from, to, amount }: &Triplet) -> String {
+    format!("{from}→{to} {amount}")
+}
+
+pub fn balances(balances: &BTreeMap<AccountId, Amount>) -> String {
+    balances.iter().map(|(account, amount)| format!("{account} {amount}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Entries with their identity: `A:1 A→C 20, ...`.
+pub fn list<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
+    let shown: Vec<_> = entries.map(entry_text).collect();
+    if shown.is_empty() { "empty".to_owned() } else { shown.join(", ") }
+}
+
+fn entry_text(Entry { origin, seq, operation }: &Entry) -> String {
+    let action = match operation.action {
+        Action::Transfer { from, to, amount } => arrow(&Triplet { from, to, amount }),
+        Action::Open { account } => format!("open {account}"),
+    };
+    format!("{origin}:{seq} {action}")
+}

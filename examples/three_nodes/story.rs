@@ -1,0 +1,210 @@
+//! The worked example: what each node decides alone, what takes a round of Paxos, and a crash in the middle of one.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Result;
+use paxos_banking::actors::message::Outgoing;
+use paxos_banking::ledger::{Block, Entry, Genesis, LogOffer, Run};
+use paxos_banking::paxos::{Message, NackKind};
+use paxos_banking::store::StoreAddress;
+use paxos_banking::triplets::Triplet;
+use paxos_banking::types::{AccountId, Amount, Height, NodeId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::bank::{Bank, Trap};
+use crate::report::{Decided, Report, arrow, balances, decide, list};
+
+/// Tells the story on stdout, or keeps silent where the output is for programs.
+struct Story {
+    bank: Bank,
+    tell: bool,
+    decided: Vec<Decided>,
+}
+
+/// Plays the worked example.
+pub async fn play(genesis: Genesis, store: StoreAddress, tell: bool) -> Result<Report> {
+    let place = store.to_string();
+    let bank = Bank::start(genesis.clone(), store, 100).await?;
+    let mut story = Story { bank, tell, decided: Vec::new() };
+    let before = story.bank.view("A".parse()?).await?;
+    story.say(&format!("Three nodes in one process, their stores in {place}. Settled: {}.", balances(&before.settled)));
+    if before.height > Height(0) || !before.log.is_empty() {
+        story.say("This bank has a history already: the figures differ from those of a fresh one.");
+    }
+
+    story.say("\nEach home approves alone while its balance suffices. No message passes:");
+    for (from, to, amount) in [("A", "C", 20), ("A", "B", 60), ("B", "A", 70), ("C", "A", 50)] {
+        story.transfer(from, to, amount).await?;
+    }
+    story.say("\nWhat others sent to A is not settled yet, so A cannot spend it:");
+    story.transfer("A", "B", 30).await?;
+    story.say("\nAgain alone:");
+    story.transfer("B", "C", 50).await?;
+    story.transfer("C", "B", 60).await?;
+    story.say("\nNow B is short:");
+    story.transfer("B", "A", 60).await?;
+    story.status().await?;
+
+    story.say("\nC is killed in the middle of the next round, as ACCEPT is on its way to it:");
+    story.transfer_while_dying("A", "B", 150, "C").await?;
+    story.say("\nTwo of three are a majority, and settle on:");
+    story.transfer("B", "A", 200).await?;
+
+    story.say("\nC comes back, a zombie: it finds its chain and its log in its store, and asks for what it missed:");
+    let began = Instant::now();
+    let c: NodeId = "C".parse()?;
+    story.bank.cluster.revive(c).await?;
+    story.bank.cluster.complete().await?;
+    let height = story.bank.level().await?;
+    story.messages();
+    story.say(&format!("  C is ready at height {height} after {}.", ms(began.elapsed())));
+    Report::new(genesis, &story.bank, story.decided).await
+}
+
+impl Story {
+    fn say(&self, text: &str) {
+        if self.tell {
+            println!("{text}");
+        }
+    }
+
+    async fn transfer(&mut self, from: &str, to: &str, amount: u64) -> Result<()> {
+        let transfer = Triplet { from: from.parse()?, to: to.parse()?, amount: Amount::new(amount) };
+        let before = self.announce(&transfer).await?;
+        let began = Instant::now();
+        let decided = decide(&mut self.bank, &transfer).await?;
+        self.conclude(before, began.elapsed(), decided).await
+    }
+
+    /// The same, while `victim` is killed as soon as an ACCEPT for it passes; that ACCEPT is lost with it.
+    async fn transfer_while_dying(&mut self, from: &str, to: &str, amount: u64, victim: &str) -> Result<()> {
+        let transfer = Triplet { from: from.parse()?, to: to.parse()?, amount: Amount::new(amount) };
+        let victim: NodeId = victim.parse()?;
+        let before = self.announce(&transfer).await?;
+        let sprung = Rc::new(Notify::new());
+        self.bank.set_trap(Trap { to: victim, message: "ACCEPT", sprung: sprung.clone() });
+        let began = Instant::now();
+        let request = self.bank.request(&transfer);
+        let mut answer = tokio::task::spawn_local(self.bank.cluster.transfer(request));
+        let early = tokio::select! {
+            biased;
+            answer = &mut answer => Some(answer??),
+            () = sprung.notified() => None,
+        };
+        self.bank.cluster.kill(victim).await;
+        let answer = match early {
+            Some(answer) => answer,
+            None => answer.await??,
+        };
+        let view = self.bank.view(transfer.from.home()).await?;
+        let spendable = view.spendable.get(&transfer.from).copied().unwrap_or_default();
+        self.conclude(before, began.elapsed(), Decided { transfer, answer, height: view.height, spendable }).await
+    }
+
+    /// Says it where the home will need the others, and returns the home's height.
+    async fn announce(&self, transfer: &Triplet) -> Result<Height> {
+        let view = self.bank.view(transfer.from.home()).await?;
+        let spendable = view.spendable.get(&transfer.from).copied().unwrap_or_default();
+        if spendable < transfer.amount {
+            let (what, home) = (arrow(transfer), transfer.from.home());
+            self.say(&format!(
+                "  {what:<10} {home} can see only {spendable}: it runs Paxos for block {}",
+                view.height.next()
+            ));
+        }
+        Ok(view.height)
+    }
+
+    async fn conclude(&mut self, before: Height, took: Duration, decided: Decided) -> Result<()> {
+        self.bank.level().await?;
+        self.messages();
+        let home = decided.transfer.from.home();
+        let blocks = self.bank.chain(home, before).await?;
+        for block in &blocks {
+            let entries: Vec<Entry> = block.runs().iter().flat_map(Run::entries).collect();
+            let (height, count) = (block.height(), entries.len());
+            self.say(&format!("  Block {height} settles {count} entries: {}.", list(entries.iter())));
+        }
+        if !blocks.is_empty() {
+            let settled = self.bank.view(home).await?.settled;
+            self.say(&format!("  Balances: {}. The round took {}.", balances(&settled), ms(took)));
+        }
+        self.say(&format!("  {}", decided.sentence()));
+        self.decided.push(decided);
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<()> {
+        self.bank.level().await?;
+        for node in self.bank.cluster.nodes() {
+            let view = self.bank.view(node).await?;
+            let (settled, log) = (view.settled.get(&AccountId::of_node(node)).copied().unwrap_or_default(), &view.log);
+            self.say(&format!("  Settled {node}: {settled}. In {node}'s local log: {}.", list(log.iter())));
+        }
+        Ok(())
+    }
+
+    /// The messages between the nodes since the last time, as they passed.
+    fn messages(&self) {
+        for Outgoing { from, to, message, .. } in self.bank.take_messages() {
+            self.say(&format!("    {from} > {to}  {:<17} {}", message.name(), contents(&message)));
+        }
+    }
+}
+
+fn contents(message: &Message) -> String {
+    match message {
+        Message::Prepare(prepare) => format!("ballot {}, height {}", prepare.ballot, prepare.height),
+        Message::Promise(promise) => {
+            let accepted = match &promise.accepted {
+                Some(slot) => format!("voted for {} under {}", slot.block.hash().short(), slot.ballot),
+                None => "voted for nothing".to_owned(),
+            };
+            format!("ballot {}, {accepted}, log: {}", promise.ballot, log(&promise.log))
+        }
+        Message::Accept(accept) => format!("ballot {}, {}", accept.ballot, block(&accept.block)),
+        Message::Accepted(accepted) => format!("ballot {}, block {}", accepted.ballot, accepted.hash.short()),
+        Message::Commit(commit) => {
+            let with = if commit.block.is_some() { ", and the block itself" } else { "" };
+            format!("height {}, block {}{with}", commit.height, commit.hash.short())
+        }
+        Message::Nack(nack) => {
+            let kind = match nack.kind {
+                NackKind::Outbid { .. } => "outbid",
+                NackKind::Behind => "behind",
+                NackKind::Ahead => "ahead",
+                NackKind::Invalid => "invalid",
+            };
+            format!("{kind}, own height {}", nack.height)
+        }
+        Message::Idle(idle) => format!("ballot {}, height {}: nothing to settle", idle.ballot, idle.height),
+        Message::EntryFailed(failed) => format!("entry {}: {}", failed.seq, failed.fault),
+        Message::ReconcileAck(ack) => {
+            let held: Vec<_> = ack.held.iter().map(|(from, to)| format!("{from} to {to}")).collect();
+            format!("holds {}, tip {}", held.join(", "), ack.tip.short())
+        }
+        Message::BlocksRequest(request) => format!("{} to {}", request.from, request.to),
+        Message::BlocksResponse(response) => {
+            response.blocks.iter().map(|one| block(one)).collect::<Vec<_>>().join("; ")
+        }
+        Message::Hello(_) | Message::ReconcileRequest(_) => String::new(),
+    }
+}
+
+fn block(block: &Block) -> String {
+    format!("block {} {} with {} entries", block.height(), block.hash().short(), block.entry_count())
+}
+
+fn log(offer: &LogOffer) -> String {
+    match offer.operations.len() {
+        0 => "empty".to_owned(),
+        1 => format!("entry {}", offer.first),
+        count => format!("{count} entries from {} on", offer.first),
+    }
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
+}
