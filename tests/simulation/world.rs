@@ -1,0 +1,168 @@
+//! A whole cluster under simulation: nodes that can be killed and revived, their disks, the network between them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use paxos_banking::actors::message::BankView;
+use paxos_banking::cluster::RunningNode;
+use paxos_banking::entropy::Entropy;
+use paxos_banking::ledger::{Genesis, HomeLimits};
+use paxos_banking::node::{Node, NodeConfig, Seams, Timing};
+use paxos_banking::types::{Amount, NodeId};
+use tokio::task::LocalSet;
+
+use crate::disk::{DiskStats, SimDisk};
+use crate::network::{Attach, Detach, SetCut, SimNetwork, Weather};
+use crate::observer::{Died, Observer, ReadSeen, Seen};
+
+pub struct World {
+    pub genesis: Genesis,
+    pub entropy: Entropy,
+    pub network: Addr<SimNetwork>,
+    pub observer: Addr<Observer>,
+    pub disks: BTreeMap<NodeId, SimDisk>,
+    pub running: BTreeMap<NodeId, RunningNode>,
+    pub limits: HomeLimits,
+    pub timing: Timing,
+}
+
+/// Runs a simulation: paused time that jumps to the next timer whenever nothing else is left to do.
+pub fn simulate<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(run))
+}
+
+impl World {
+    /// A cluster of `size` nodes with `opening` on each node's account; all are running, none may be ready yet.
+    pub async fn start(
+        seed: u64,
+        size: usize,
+        opening: u64,
+        weather: Weather,
+        timing: Timing,
+        limits: HomeLimits,
+    ) -> Self {
+        let mut entropy = Entropy::from_seed(seed);
+        let names = ["A", "B", "C", "D", "E"].iter().take(size).map(|name| name.parse().unwrap());
+        let genesis = Genesis::with_equal_openings(names, Amount::new(opening)).unwrap();
+        let mut world = Self {
+            network: SimNetwork::new(weather, entropy.split()).start(),
+            observer: Observer::new(genesis.clone()).start(),
+            disks: genesis.nodes().iter().map(|node| (*node, SimDisk::new())).collect(),
+            running: BTreeMap::new(),
+            genesis,
+            entropy,
+            limits,
+            timing,
+        };
+        for node in world.genesis.nodes().clone() {
+            world.revive(node).await;
+        }
+        world
+    }
+
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.genesis.nodes().iter().copied().collect()
+    }
+
+    pub fn node(&self, id: NodeId) -> Option<Node> {
+        self.running.get(&id).map(|running| running.node().clone())
+    }
+
+    pub async fn revive(&mut self, id: NodeId) {
+        if self.running.contains_key(&id) {
+            return;
+        }
+        let (limits, timing) = (self.limits, self.timing);
+        let config = NodeConfig { limits, timing, ..NodeConfig::new(id, self.genesis.clone()) };
+        let seams = Seams {
+            store: self.disks[&id].host(self.entropy.split()),
+            network: self.network.clone().recipient(),
+            entropy: self.entropy.split(),
+            events: self.observer.clone().recipient(),
+        };
+        let running =
+            RunningNode::start(config, seams).await.unwrap_or_else(|error| panic!("{id} cannot start: {error}"));
+        self.network.send(Attach(running.node().clone())).await.unwrap();
+        self.running.insert(id, running);
+    }
+
+    /// Crashes a node; what it had written and not synced is kept or lost.
+    pub async fn kill(&mut self, id: NodeId) {
+        if !self.running.contains_key(&id) {
+            return;
+        }
+        // Half of the crashes come when a write is on the disk and not synced: the moment that matters.
+        if self.entropy.below(2) == 0 {
+            let unsynced = async {
+                while !self.disks[&id].has_unsynced() {
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                }
+            };
+            drop(tokio::time::timeout(Duration::from_millis(300), unsynced).await);
+        }
+        let Some(running) = self.running.remove(&id) else { return };
+        self.network.send(Detach(id)).await.unwrap();
+        running.kill().await;
+        let keep = self.entropy.below(2) == 0;
+        self.disks[&id].crash(keep);
+        self.observer.send(Died(id)).await.unwrap();
+    }
+
+    pub async fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
+        self.network.send(SetCut { from, to, cut }).await.unwrap();
+    }
+
+    /// What was seen so far.
+    ///
+    /// # Panics
+    /// Where something was seen that must never be, with the messages before it.
+    pub async fn seen(&self) -> Seen {
+        let seen = self.observer.send(ReadSeen).await.unwrap();
+        if let Some(violation) = &seen.violation {
+            self.fail(violation).await;
+        }
+        seen
+    }
+
+    pub async fn fail(&self, what: &str) -> ! {
+        let recent = self.network.send(crate::network::ReadRecent).await.unwrap();
+        let shown = recent.len().saturating_sub(60);
+        panic!("{what}\nthe last messages:\n{}", recent[shown..].join("\n"));
+    }
+
+    pub async fn views(&self) -> Vec<(NodeId, BankView)> {
+        let mut views = Vec::new();
+        for (id, running) in &self.running {
+            if let Ok(view) = running.node().bank().await {
+                views.push((*id, view));
+            }
+        }
+        views
+    }
+
+    /// Waits in virtual time until all nodes serve clients and hear each other.
+    pub async fn all_ready(&self, bound: Duration) {
+        let ready = async {
+            while self.seen().await.ready.len() < self.running.len() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(bound, ready).await.is_err() {
+            self.fail("liveness: not all nodes became ready").await;
+        }
+    }
+
+    pub fn disk_stats(&self) -> DiskStats {
+        let mut sum = DiskStats::default();
+        for disk in self.disks.values() {
+            let DiskStats { writes, failed, unknown, torn } = *disk.stats.borrow();
+            sum.writes += writes;
+            sum.failed += failed;
+            sum.unknown += unknown;
+            sum.torn += torn;
+        }
+        sum
+    }
+}
