@@ -2,6 +2,7 @@
 //! node.
 
 pub mod actors;
+pub mod cli;
 pub mod cluster;
 pub mod effect;
 pub mod entropy;

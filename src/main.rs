@@ -1,3 +1,10 @@
-//! The `paxbank` command.
+//! The `paxbank` command: parses arguments, runs the command, nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use paxos_banking::cli::Arguments;
+
+fn main() -> ExitCode {
+    paxos_banking::cli::run(Arguments::parse())
+}

@@ -104,6 +104,18 @@ pub struct Seams {
     pub events: Recipient<NodeEvent>,
 }
 
+/// Makes any panic end the process. An actor that panics would vanish silently while the rest of its node goes on; a node
+/// that stops can be started again. Panics that a store turns into errors pass.
+pub fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !crate::store::redb::panics_are_contained() {
+            report(panic);
+            std::process::abort();
+        }
+    }));
+}
+
 /// The network's way in to one link of a node.
 #[derive(Clone)]
 pub struct LinkPort {

@@ -54,12 +54,7 @@ RUST_LOG=info shows what the nodes log, on stderr.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // An actor that panics vanishes silently while the rest goes on: better to stop at once.
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
+    paxos_banking::node::abort_on_panic();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
     match actix_rt::System::new().block_on(run(arguments)) {

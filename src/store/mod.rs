@@ -22,7 +22,7 @@ pub use address::{StoreAddress, StoreAddressError};
 pub use host::{StoreFuture, StoreHost, StoreThread};
 pub use journal::{Accepted, Head, Journal};
 pub use memory::{Disk, Fault, MemoryStore};
-pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
+pub use recover::{Audit, RecoverOptions, Recovered, audit, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
 
 /// An ordered sequence of records with ascending ids.

@@ -1,0 +1,108 @@
+//! `paxbank check`: verifies stores that no node is using, and compares their chains.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Failure, Report};
+use crate::store::{Audit, RedbStore, StoreAddress, StoreError, audit};
+use crate::types::Amount;
+
+/// Verifies stores while no node uses them: every checksum, every hash, every entry; then compares their chains.
+#[derive(Args)]
+#[command(after_help = "Example:\n  paxbank check --store redb:bank")]
+pub(super) struct Check {
+    /// Where the stores are: redb:DIR, all files DIR/*.redb.
+    #[arg(long, value_name = "STORE")]
+    store: StoreAddress,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<Report, Failure> {
+        let StoreAddress::Redb(directory) = self.store else {
+            return Err(Failure::usage("a store in memory is gone with its process; give redb:DIR"));
+        };
+        let audits: Vec<Audit> = files(&directory)?.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+        compare(&audits)?;
+        Ok(report(&audits))
+    }
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let shown = directory.display();
+    let cannot = |error| Failure::usage(format!("{shown} cannot be read: {error}; give the directory of the stores"));
+    let entries = std::fs::read_dir(directory).map_err(cannot)?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(cannot)?.path();
+        if path.extension().is_some_and(|extension| extension == "redb") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::usage(format!("there is no store in {shown}; a store is a file NODE.redb")));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read(file: &Path) -> Result<Audit, Failure> {
+    let audited = RedbStore::open(file).and_then(|mut store| audit(&mut store));
+    audited.map_err(|error| match error {
+        StoreError::Corrupt { .. } | StoreError::Conflict { .. } => {
+            Failure::damage(format!("{}: {error}", file.display()))
+        }
+        other => Failure::usage(format!("{}: {other}", file.display())),
+    })
+}
+
+/// Two chains of one bank agree as far as both go, and no balance adds or loses money.
+fn compare(audits: &[Audit]) -> Result<(), Failure> {
+    for audit in audits {
+        let balances = audit.home.bank.balances().values().copied();
+        let sum = balances.into_iter().try_fold(Amount::ZERO, Amount::checked_add);
+        if sum != Some(audit.genesis.total()) {
+            return Err(Failure::damage(format!("{}: the balances do not add up to the genesis sum", audit.node)));
+        }
+    }
+    for pair in audits.windows(2) {
+        let [a, b] = pair else { continue };
+        if a.genesis != b.genesis {
+            let message =
+                format!("{} and {} belong to different banks; keep each bank in its own directory", a.node, b.node);
+            return Err(Failure::usage(message));
+        }
+        let differs = a.hashes.iter().zip(&b.hashes).position(|(ours, theirs)| ours != theirs);
+        if let Some(height) = differs {
+            let message = format!("{} and {} hold different blocks at height {height}: two histories", a.node, b.node);
+            return Err(Failure::damage(message));
+        }
+    }
+    Ok(())
+}
+
+fn report(audits: &[Audit]) -> Report {
+    let mut human = String::new();
+    let mut nodes = serde_json::Map::new();
+    for audit in audits {
+        let (bank, log) = (&audit.home.bank, audit.home.log.len());
+        let balances: Vec<_> = bank.balances().iter().map(|(account, amount)| format!("{account} {amount}")).collect();
+        let line = writeln!(
+            human,
+            "{}: intact, height {}, tip {}, {log} unsettled; settled: {}",
+            audit.node,
+            bank.height(),
+            bank.tip().short(),
+            balances.join(", ")
+        );
+        line.expect("writing to a String does not fail");
+        let settled: serde_json::Map<_, _> =
+            bank.balances().iter().map(|(account, amount)| (account.to_string(), json!(amount))).collect();
+        let node = json!({ "height": bank.height(), "tip": bank.tip(), "unsettled": log, "settled": settled });
+        nodes.insert(audit.node.to_string(), node);
+    }
+    human.push_str("The chains agree.\n");
+    Report { human, json: json!({ "nodes": nodes }) }
+}

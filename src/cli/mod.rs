@@ -1,0 +1,79 @@
+//! The `paxbank` command, one file per subcommand.
+
+mod check;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A replicated bank: every account's home approves transfers alone, Paxos settles them into one chain on every node.
+#[derive(Parser)]
+#[command(name = "paxbank", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What to print on stdout: text for people, or exactly one JSON value.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    output: Output,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Check),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Text for people.
+    Human,
+    /// One JSON value.
+    Json,
+}
+
+/// Why a command failed: what its exit status says, and a sentence with what to do.
+#[derive(Debug)]
+struct Failure {
+    code: &'static str,
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    /// Wrong use or configuration.
+    fn usage(message: impl Into<String>) -> Self {
+        Self { code: "usage", status: 2, message: message.into() }
+    }
+
+    /// Data that is damaged, lost or contradictory.
+    fn damage(message: impl Into<String>) -> Self {
+        Self { code: "damaged", status: 5, message: message.into() }
+    }
+}
+
+/// Runs the command. Exit status 0: done, 2: wrong use or configuration, 5: data damaged or contradictory.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let Arguments { command, output } = arguments;
+    let result = match command {
+        Command::Check(check) => check.run(),
+    };
+    match (result, output) {
+        (Ok(report), Output::Human) => print!("{}", report.human),
+        (Ok(report), Output::Json) => println!("{}", report.json),
+        (Err(failure), output) => {
+            let Failure { code, status, message } = failure;
+            match output {
+                Output::Human => eprintln!("paxbank: {message}"),
+                Output::Json => println!("{}", serde_json::json!({ "error": { "code": code, "message": message } })),
+            }
+            return ExitCode::from(status);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// The result of a command, in both forms.
+struct Report {
+    human: String,
+    json: serde_json::Value,
+}
