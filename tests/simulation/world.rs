@@ -1,6 +1,8 @@
 //! A whole cluster under simulation: nodes that can be killed and revived, their disks, the network between them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Once;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
@@ -27,10 +29,40 @@ pub struct World {
     pub timing: Timing,
 }
 
+thread_local! {
+    /// What panicked on this thread, which runs one simulation at a time.
+    static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
 /// Runs a simulation: paused time that jumps to the next timer whenever nothing else is left to do.
+///
+/// # Panics
+/// Where an actor did. The runtime would only drop it, and the rest go on without it.
 pub fn simulate<T>(run: impl Future<Output = T>) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICKED.set(Some(panic.to_string()));
+            report(panic);
+        }));
+    });
+    PANICKED.set(None);
+    let watch = async {
+        while PANICKED.with_borrow(Option::is_none) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(LocalSet::new().run_until(run))
+    let watched = async {
+        tokio::select! {
+            biased;
+            result = run => Some(result),
+            () = watch => None,
+        }
+    };
+    let result = runtime.block_on(LocalSet::new().run_until(watched));
+    result.unwrap_or_else(|| panic!("an actor panicked: {}", PANICKED.take().unwrap_or_default()))
 }
 
 impl World {
@@ -132,10 +164,12 @@ impl World {
         panic!("{what}\nthe last messages:\n{}", recent[shown..].join("\n"));
     }
 
+    /// What each node knows of the bank; without those that do not say, since their disk does not work.
     pub async fn views(&self) -> Vec<(NodeId, BankView)> {
         let mut views = Vec::new();
         for (id, running) in &self.running {
-            if let Ok(view) = running.node().bank().await {
+            let view = tokio::time::timeout(Duration::from_secs(5), running.node().bank());
+            if let Ok(Ok(view)) = view.await {
                 views.push((*id, view));
             }
         }
