@@ -28,6 +28,13 @@ pub struct ClusterConfig {
     pub store: StoreAddress,
 }
 
+impl ClusterConfig {
+    /// A cluster of this bank, everything else at its default.
+    pub fn new(genesis: Genesis, store: StoreAddress) -> Self {
+        Self { genesis, limits: HomeLimits::default(), timing: Timing::default(), store }
+    }
+}
+
 /// Why a cluster does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {

@@ -1,6 +1,16 @@
-//! A replicated bank: every account's home node approves transfers alone, Paxos settles them into a blockchain on every
-//! node.
-
+//! A replicated bank: every account's home node approves transfers alone, from its own durable log; when a balance does
+//! not suffice, Paxos settles the logs of all nodes into one block of the chain that every node holds.
+//!
+//! In reading order:
+//!
+//! - [`types`]: names, amounts, ids, ballots, hashes.
+//! - [`ledger`] and [`paxos`]: the core, plain state machines without IO. A message goes in; what to write and what to send
+//!   comes out, as the values of [`effect`], in an order that is the contract. [`reconcile`] and [`handshake`] are of the
+//!   same kind: recovery and admission of a node, and the opening of a link.
+//! - [`store`]: what a node keeps, and how it is found again, whole or not at all.
+//! - [`actors`]: one thin actor per role around the core.
+//! - [`node`]: a node out of its roles; [`cluster`]: several of them in one process.
+//! - [`cli`]: the `paxbank` command; [`triplets`]: files of transfers; [`entropy`]: the one source of randomness.
 pub mod actors;
 pub mod cli;
 pub mod cluster;
@@ -14,3 +24,8 @@ pub mod reconcile;
 pub mod store;
 pub mod triplets;
 pub mod types;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -29,11 +29,16 @@ pub struct PersistenceActor {
     timing: PersistenceTiming,
     waiting: Vec<Persist>,
     reads: VecDeque<ReadBlocks>,
-    /// The write that the store has, and who waits for it.
-    under_way: Option<(Arc<Write>, Vec<(Recipient<Durable>, u64)>)>,
+    under_way: Option<UnderWay>,
     reading: bool,
     failures: u32,
     halted: bool,
+}
+
+/// The write that the store has, and who hears when it is done.
+struct UnderWay {
+    write: Arc<Write>,
+    acks: Vec<(Recipient<Durable>, u64)>,
 }
 
 /// More readers than this are turned away: they ask another node, or again.
@@ -70,7 +75,7 @@ impl PersistenceActor {
             }
             let write = Arc::new(self.journal.write(records));
             debug!(number = write.number, requests = acks.len(), "writing");
-            self.under_way = Some((write, acks));
+            self.under_way = Some(UnderWay { write, acks });
             self.write(ctx);
         } else if let Some(ReadBlocks { request, bytes_max, reply_to }) = self.reads.pop_front() {
             self.reading = true;
@@ -91,12 +96,12 @@ impl PersistenceActor {
 
     /// Gives the store the write that is under way: the first time, or again, identical (R13).
     fn write(&mut self, ctx: &mut Context<Self>) {
-        let Some((write, _)) = &self.under_way else { return };
+        let Some(UnderWay { write, .. }) = &self.under_way else { return };
         let written = self.store.write(write.clone()).into_actor(self);
         ctx.spawn(written.map(|result, actor, ctx| match result {
             Ok(()) => {
                 actor.failures = 0;
-                let acks = actor.under_way.take().map(|(_, acks)| acks).unwrap_or_default();
+                let acks = actor.under_way.take().map(|done| done.acks).unwrap_or_default();
                 for (reply_to, ticket) in acks {
                     reply_to.do_send(Durable(ticket));
                 }

@@ -78,15 +78,12 @@ async fn client(
                 continue;
             };
             let patience = Duration::from_millis(100 + entropy.below(3_000));
-            match timeout(patience, home.transfer(request)).await {
-                Ok(Ok(answer)) => {
-                    let decided = !matches!(answer, Answer::Busy | Answer::NotReady);
-                    observer.send(Answered(request, answer)).await.unwrap();
-                    if decided {
-                        break;
-                    }
+            if let Ok(Ok(answer)) = timeout(patience, home.transfer(request)).await {
+                let decided = !matches!(answer, Answer::Busy | Answer::NotReady);
+                observer.send(Answered(request, answer)).await.unwrap();
+                if decided {
+                    break;
                 }
-                Ok(Err(_)) | Err(_) => {}
             }
             sleep(Duration::from_millis(50 + entropy.below(200))).await;
         }
@@ -94,8 +91,7 @@ async fn client(
 }
 
 fn timing() -> Timing {
-    let mut timing = Timing::default();
-    timing.settle_age = Some(Duration::from_millis(1_500));
+    let mut timing = Timing { settle_age: Some(Duration::from_millis(1_500)), ..Timing::default() };
     timing.reconcile.give_up = Duration::from_secs(2);
     timing.reconcile.frame_bytes_max = 600;
     timing

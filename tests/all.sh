@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Passes all tests on a fresh Debian machine with Rust. Installs what they need where it is missing, and says so.
+#
+#   tests/all.sh            SIM_SEEDS, CORE_SEEDS: sizes of the campaigns; PLANTED=0 leaves the planted bugs out
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# need COMMAND PACKAGE: the command, from that Debian package where it is missing.
+need() {
+    command -v "$1" > /dev/null && return
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+        echo "tests: $1 is missing. Install it (Debian: sudo apt-get install $2) and run this again." >&2
+        exit 2
+    fi
+    echo "tests: installing $2, because $1 is missing"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" > /dev/null
+}
+
+command -v cargo > /dev/null || { echo "tests: Rust is missing. Install it from https://rustup.rs and run this again." >&2; exit 2; }
+need cc gcc
+need patch patch
+
+echo "tests: units, actors, stores, example and simulation"
+cargo test --locked
+if [ "${PLANTED:-1}" != 0 ]; then
+    echo "tests: does the simulation notice? Planting known bugs in a copy of the tree"
+    tests/planted/run
+fi
+echo "tests: all passed"
