@@ -18,10 +18,13 @@ const TIMING: PersistenceTiming = PersistenceTiming { retry_min: RETRY, retry_ma
 const HOURS: Duration = Duration::from_secs(10_000);
 const SLACK: Duration = Duration::from_millis(100);
 
+/// A call that the test ends once, with its result.
+type Open<T> = Option<oneshot::Sender<Result<T, StoreError>>>;
+
 #[derive(Default)]
 struct Calls {
-    writes: Vec<(Arc<Write>, Option<oneshot::Sender<Result<(), StoreError>>>)>,
-    reads: Vec<(BlocksRequest, Option<oneshot::Sender<BlocksRead>>)>,
+    writes: Vec<(Arc<Write>, Open<()>)>,
+    reads: Vec<(BlocksRequest, Open<Vec<Arc<Block>>>)>,
 }
 
 /// A store whose calls end when and how the test says.
