@@ -127,6 +127,46 @@ async fn r7_a_log_is_offered_only_once_it_is_durable() {
 }
 
 #[actix_rt::test]
+async fn r7_an_entry_that_nobody_is_told_of_yet_is_not_offered_before_it_is_durable_either() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    ledger.do_send(SettleNow);
+    probes.see([Settle(0).into()]).await;
+    // A settlement is under way already, so this write has nothing else behind it.
+    let mut settled = submit(&probes, &[(1, "B", 60)]);
+    settled.requests[0].1.wait = Wait::Settled;
+    ledger.do_send(settled);
+    let operations = vec![transfer(1, "A", "B", 60)];
+    probes.see([log(1, operations.clone())]).await;
+    ledger.do_send(Examine::Prepare(node("B"), prepare(ballot(1, "B"), 1)));
+    probes.pass(HOURS).await;
+    probes.see_nothing().await;
+    probes.durable();
+    let log = LogOffer { first: Seq(1), operations, truncated: false };
+    let view = PrepareView { height: Height(0), state: genesis().state_hash(), log };
+    probes.see([Examined::Prepare(node("B"), prepare(ballot(1, "B"), 1), view).into()]).await;
+}
+
+#[actix_rt::test]
+async fn a_client_that_waits_for_settled_is_answered_once_the_block_is_durable() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let mut settled = submit(&probes, &[(1, "B", 60), (2, "C", 1)]);
+    settled.requests[0].1.wait = Wait::Settled;
+    ledger.do_send(settled);
+    probes.seen().await;
+    probes.durable();
+    probes.see([Settle(0).into(), Answers(vec![(20, approved(2))]).into()]).await;
+    let block = block(&bank(&[]), "A", vec![transfer(1, "A", "B", 60)]);
+    ledger.do_send(Apply(block.clone()));
+    probes.see([Seen::Persist(vec![Record::Block(block.clone())])]).await;
+    probes.durable();
+    let answer = Answer::Approved(Approval { origin: node("A"), seq: Seq(1), height: Some(Height(1)) });
+    let [first, second] = everybody_hears_of(&block);
+    probes.see([Answers(vec![(10, answer)]).into(), first, second]).await;
+}
+
+#[actix_rt::test]
 async fn a_prepare_for_another_height_is_shown_no_log() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
