@@ -246,6 +246,10 @@ async fn r13_a_damaged_block_halts_and_its_reader_hears_why() {
     let [Seen::Halt(Halt(reason))] = &seen[..] else { panic!("{seen:?}") };
     assert!(reason.to_string().contains("chain/1"), "{reason}");
     assert_eq!(reply.try_recv().unwrap(), Err(damaged));
+    // Nothing is written into a store that is known to be damaged.
+    fixture.persist("B", 1, promise(1));
+    fixture.probes.see_nothing().await;
+    assert_eq!(fixture.script.writes().len(), 0);
 }
 
 #[actix_rt::test]

@@ -139,6 +139,18 @@ async fn r9_beyond_the_majority_others_are_waited_for_as_long_as_the_grace() {
 }
 
 #[actix_rt::test]
+async fn whoever_has_not_answered_is_asked_again_during_the_grace_as_well() {
+    let probes = Probes::start();
+    let proposer = proposer_with(&probes, ProposerTiming { grace: Some(REPEAT * 2), ..TIMING }, 1);
+    proposer.do_send(Settle(1));
+    proposer.do_send(from("A", promise(prepare(1, 1))));
+    proposer.do_send(from("B", promise(prepare(1, 1))));
+    probes.seen().await;
+    probes.pass(REPEAT).await;
+    probes.see([to("C", Message::Prepare(prepare(1, 1)))]).await;
+}
+
+#[actix_rt::test]
 async fn r9_without_a_grace_a_peer_is_waited_for_until_its_link_goes_down() {
     let probes = Probes::start();
     let proposer = proposer_with(&probes, ProposerTiming { grace: None, ..TIMING }, 1);
