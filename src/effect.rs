@@ -16,6 +16,8 @@ pub enum Effect<A> {
     Persist(Record),
     /// Then do this.
     Act(A),
+    /// Stop for good. It waits for nothing, and nothing that still stands behind a write is said any more (R13).
+    Halt(HaltReason),
 }
 
 /// One thing to make durable. All records of a node pass its Persistence in one order.

@@ -113,8 +113,15 @@ pub struct Link {
     connected: bool,
     /// The peer's process whose HELLO opened the link.
     greeted: Option<(Epoch, bool)>,
+    /// Heartbeats since the peer was last heard.
+    silent: u32,
+    /// What was refused last, so that it is not told with each heartbeat.
+    refused: Option<LinkRefusal>,
     known: KnownOfYou,
 }
+
+/// A peer that is not heard for so many heartbeats is taken for gone.
+const SILENT_MAX: u32 = 8;
 
 type Effects = Vec<Effect<LinkAction>>;
 
@@ -126,7 +133,7 @@ impl Link {
     /// The link of `own` to `peer`, whose incarnation may be known from before.
     pub fn new(own: Identity, peer: NodeId, votes: bool, height: Height, incarnation: Option<Incarnation>) -> Self {
         let known = KnownOfYou { incarnation, ..KnownOfYou::default() };
-        Self { own, votes, height, peer, connected: false, greeted: None, known }
+        Self { own, votes, height, peer, connected: false, greeted: None, silent: 0, refused: None, known }
     }
 
     /// This node votes from now on, which its next HELLO says.
@@ -148,14 +155,19 @@ impl Link {
     /// The way to the peer is there, or is gone.
     pub fn on_connection(&mut self, connected: bool) -> Effects {
         self.connected = connected;
+        self.refused = None;
+        self.silent = 0;
         let was_up = self.greeted.take().is_some();
         let down = was_up.then_some(act(LinkAction::Down));
         down.into_iter().chain(self.greet()).collect()
     }
 
-    /// Now and then, so that a lost HELLO is made up for and a height that nobody told is noticed.
-    pub fn on_heartbeat(&self) -> Effects {
-        self.greet()
+    /// Now and then, so that a lost HELLO is made up for, a height that nobody told is noticed, and so is a peer that is
+    /// there no longer though nothing broke.
+    pub fn on_heartbeat(&mut self) -> Effects {
+        self.silent = self.silent.saturating_add(1);
+        let gone = self.silent > SILENT_MAX && self.greeted.take().is_some();
+        gone.then_some(act(LinkAction::Down)).into_iter().chain(self.greet()).collect()
     }
 
     /// A message of this node's roles to the peer. Messages are loss-tolerant: without a link it is dropped.
@@ -165,6 +177,11 @@ impl Link {
 
     /// A message that came from the peer.
     pub fn receive(&mut self, message: Message) -> Effects {
+        // What comes late, over a way that is broken by now, must not open the link again.
+        if !self.connected {
+            return Vec::new();
+        }
+        self.silent = 0;
         if let Message::Hello(hello) = message {
             return self.on_hello(hello);
         }
@@ -193,10 +210,10 @@ impl Link {
             other.map(|known| LinkRefusal::Incarnation { peer, found: hello.incarnation, known })
         };
         if let Some(refusal) = refusal {
-            // It hears this node's HELLO too, and with it why.
-            let mut effects = vec![act(LinkAction::Refused(refusal))];
-            effects.extend(self.answer(&hello));
-            return effects;
+            // The peer hears why from the HELLOs that this node sends anyhow; an answer to each of its own would be
+            // answered in turn, without end.
+            let told = self.refused.replace(refusal.clone());
+            return if told.as_ref() == Some(&refusal) { Vec::new() } else { vec![act(LinkAction::Refused(refusal))] };
         }
         if self.greeted.is_some_and(|(epoch, _)| hello.epoch.number < epoch.number) {
             return Vec::new();
@@ -340,11 +357,11 @@ mod tests {
     #[test]
     fn r11_the_peers_incarnation_is_durable_before_the_link_is_used() {
         let (mut a, mut b) = (link("A", "B", 1), link("B", "A", 1));
+        let _ = b.on_connection(true);
         let effects = b.receive(Message::Hello(hello_of(&a.on_connection(true))));
         assert_eq!(effects[0], Effect::Persist(Record::Peer { node: node("A"), incarnation: Incarnation(65) }));
         assert!(effects.contains(&act(LinkAction::Up { votes: true })));
-        let _ = b.on_connection(true);
-        let answer = hello_of(&b.on_heartbeat());
+        let answer = hello_of(&effects);
         assert_eq!(answer.known.incarnation, Some(Incarnation(65)));
         let effects = a.receive(Message::Hello(answer));
         assert!(!says_hello(&effects), "B has heard A already");
@@ -360,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_does_not_belong_is_refused_with_the_reason_and_hears_a_hello() {
+    fn whoever_does_not_belong_is_refused_once_with_the_reason() {
         let mut b = link("B", "A", 1);
         let hello = hello_of(&b.on_connection(true));
         let wrong = [
@@ -371,9 +388,10 @@ mod tests {
         for hello in wrong {
             let mut a = link("A", "B", 1);
             let _ = a.on_connection(true);
-            let effects = a.receive(Message::Hello(hello));
-            assert!(matches!(effects[0], Effect::Act(LinkAction::Refused(_))), "{effects:?}");
-            assert!(says_hello(&effects) && !a.is_up());
+            let effects = a.receive(Message::Hello(hello.clone()));
+            assert!(matches!(effects[..], [Effect::Act(LinkAction::Refused(_))]), "{effects:?}");
+            assert_eq!(a.receive(Message::Hello(hello)), [], "two that refuse each other do not shout for ever");
+            assert!(!a.is_up());
         }
     }
 
@@ -384,7 +402,7 @@ mod tests {
         let _ = a.on_connection(true);
         let effects = a.receive(Message::Hello(hello_of(&link("B", "A", 1).on_connection(true))));
         assert!(matches!(effects[0], Effect::Act(LinkAction::Refused(LinkRefusal::Incarnation { .. }))));
-        assert_eq!(hello_of(&effects).known.incarnation, Some(Incarnation(7)));
+        assert_eq!(hello_of(&a.on_heartbeat()).known.incarnation, Some(Incarnation(7)));
     }
 
     #[test]
@@ -417,5 +435,29 @@ mod tests {
             assert!(matches!(a.receive(wrong)[..], [Effect::Act(LinkAction::Refused(_))]));
         }
         assert_eq!(a.receive(prepare(1, "B")), [act(LinkAction::Deliver(prepare(1, "B")))]);
+    }
+
+    #[test]
+    fn a_late_hello_does_not_open_a_broken_link() {
+        let mut a = link("A", "B", 1);
+        let hello = Message::Hello(hello_of(&link("B", "A", 1).on_connection(true)));
+        let _ = a.on_connection(true);
+        let _ = a.receive(hello.clone());
+        let _ = a.on_connection(false);
+        let _ = a.receive(hello);
+        assert!(!a.is_up());
+    }
+
+    #[test]
+    fn a_peer_that_falls_silent_is_taken_for_gone_until_it_speaks_again() {
+        let mut a = link("A", "B", 1);
+        let hello = Message::Hello(hello_of(&link("B", "A", 1).on_connection(true)));
+        let _ = a.on_connection(true);
+        let _ = a.receive(hello.clone());
+        for _ in 0..SILENT_MAX {
+            assert!(says_hello(&a.on_heartbeat()) && a.is_up());
+        }
+        assert_eq!(a.on_heartbeat()[0], act(LinkAction::Down));
+        assert!(a.receive(hello).contains(&act(LinkAction::Up { votes: true })));
     }
 }

@@ -477,6 +477,7 @@ fn wire(
                 to_root.clone().recipient(),
             ],
             network: network.clone(),
+            node: to_root.clone().recipient(),
         };
         let core = Link::new(identity.clone(), peer, admitted, height, known_peers.get(&peer).copied());
         let link = &to_links[&peer];

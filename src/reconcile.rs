@@ -12,7 +12,7 @@ use crate::types::{Hash, Height, Incarnation, NodeId};
 /// How far a node has come since its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// Its store is new, and not every peer has said that it knows no other of the name (R11).
+    /// Its store is new, and not every peer has said that it knows this one (R11).
     Baby,
     /// It has stored data, or was just admitted, and asks what it missed. It votes already.
     Zombie,
@@ -46,14 +46,12 @@ pub enum ReconcileAction {
     Ready,
     /// Start a timer; a new one of the same kind replaces the old.
     Start(ReconcileTimer),
-    /// Stop for good.
-    Halt(HaltReason),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Peer {
     up: bool,
-    /// Its HELLO knew no other incarnation of this node.
+    /// Its HELLO knew this very incarnation of this node.
     cleared: bool,
     /// The height that its R_ACK named, in this round of asking.
     ack: Option<Height>,
@@ -137,9 +135,10 @@ impl Reconcile {
         if let Some(known) = knows.filter(|known| *known != self.own) {
             let nothing_settled = height == Height(0) && self.height == Height(0);
             let reason = HaltReason::LostDisk { peer: from, known, own: self.own, nothing_settled };
-            return vec![act(ReconcileAction::Halt(reason))];
+            return vec![Effect::Halt(reason)];
         }
-        peer.cleared = true;
+        // Who has not heard of this node says nothing about it: only what a peer knows durably can object later.
+        peer.cleared |= knows.is_some();
         let mut effects = self.admit_if_cleared();
         effects.extend(self.on_gap(height));
         effects
@@ -292,7 +291,10 @@ impl Reconcile {
             Some((target, from)) if target > self.height => {
                 self.fetch = Some(Fetch { from, target, delivered: None });
                 let request = BlocksRequest { from: self.height.next(), to: target };
-                vec![act(ReconcileAction::Send(from, Message::BlocksRequest(request)))]
+                vec![
+                    act(ReconcileAction::Send(from, Message::BlocksRequest(request))),
+                    act(ReconcileAction::Start(ReconcileTimer::Retry)),
+                ]
             }
             _ if self.peers.values().all(|peer| peer.ack <= Some(self.height)) => self.ready(),
             // Whoever has more blocks failed to deliver them: the retry asks again.
@@ -325,7 +327,11 @@ impl Reconcile {
 
     fn admit(&mut self) -> Effects {
         self.standing = Standing::Zombie;
-        vec![Effect::Persist(Record::Admitted), act(ReconcileAction::Admitted)]
+        vec![
+            Effect::Persist(Record::Admitted),
+            act(ReconcileAction::Admitted),
+            act(ReconcileAction::Start(ReconcileTimer::GiveUp)),
+        ]
     }
 
     fn ready(&mut self) -> Effects {
@@ -384,16 +390,22 @@ mod tests {
         act(ReconcileAction::Send(node(to), Message::BlocksRequest(request)))
     }
 
+    /// A fetch begins with its first request, and with the timer that mends a loss.
+    fn fetches(from: &str, from_height: u64, to_height: u64) -> [Effect<ReconcileAction>; 2] {
+        [request(from, from_height, to_height), act(ReconcileAction::Start(ReconcileTimer::Retry))]
+    }
+
     fn blocks(heights: impl IntoIterator<Item = u64>) -> BlocksResponse {
         BlocksResponse { blocks: heights.into_iter().map(block).collect() }
     }
 
     #[test]
-    fn r11_a_baby_is_admitted_once_every_peer_knows_no_other() {
+    fn r11_a_baby_is_admitted_once_every_peer_knows_it() {
         let mut baby = reconcile(false);
         assert_eq!(baby.start(), [act(ReconcileAction::Start(ReconcileTimer::GiveUp))]);
-        assert_eq!(baby.on_hello(node("B"), None, Height(0)), []);
-        let effects = baby.on_hello(node("C"), Some(Incarnation(1)), Height(0));
+        assert_eq!(baby.on_hello(node("B"), None, Height(0)), [], "it has not heard of this node, so it says nothing");
+        assert_eq!(baby.on_hello(node("C"), Some(Incarnation(1)), Height(0)), []);
+        let effects = baby.on_hello(node("B"), Some(Incarnation(1)), Height(0));
         assert_eq!(effects[..2], [Effect::Persist(Record::Admitted), act(ReconcileAction::Admitted)]);
     }
 
@@ -402,7 +414,7 @@ mod tests {
         for force in [false, true] {
             let mut baby = Reconcile { force, ..reconcile(false) };
             let effects = baby.on_hello(node("B"), Some(Incarnation(9)), Height(0));
-            let Effect::Act(ReconcileAction::Halt(reason)) = &effects[0] else { panic!("{effects:?}") };
+            let Effect::Halt(reason) = &effects[0] else { panic!("{effects:?}") };
             assert!(reason.to_string().contains("wipe the stores of all nodes"), "{reason}");
         }
     }
@@ -420,7 +432,7 @@ mod tests {
     #[test]
     fn a_zombie_fetches_from_the_longest_chain_in_frames_and_is_ready() {
         let mut zombie = zombie();
-        assert_eq!(zombie.on_ack(node("C"), &ack(5))[1..], [request("C", 1, 5)]);
+        assert_eq!(zombie.on_ack(node("C"), &ack(5))[1..], fetches("C", 1, 5));
         assert_eq!(zombie.on_blocks(node("B"), blocks(1..=5)), [], "nobody asked B");
         let effects = zombie.on_blocks(node("C"), blocks(1..=3));
         assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(1..=3).blocks))]);
@@ -437,10 +449,10 @@ mod tests {
         let _ = zombie.on_ack(node("C"), &ack(5));
         let _ = zombie.on_ack(node("B"), &ack(4));
         let mut rubbish = zombie.clone();
-        assert_eq!(rubbish.on_blocks(node("C"), blocks([2, 1])), [request("B", 1, 4)]);
+        assert_eq!(rubbish.on_blocks(node("C"), blocks([2, 1])), fetches("B", 1, 4));
         let mut empty = zombie.clone();
-        assert_eq!(empty.on_blocks(node("C"), blocks([])), [request("B", 1, 4)]);
-        assert_eq!(zombie.on_link(node("C"), false), [request("B", 1, 4)]);
+        assert_eq!(empty.on_blocks(node("C"), blocks([])), fetches("B", 1, 4));
+        assert_eq!(zombie.on_link(node("C"), false), fetches("B", 1, 4));
         let mut silent = rubbish;
         assert_eq!(silent.on_timer(ReconcileTimer::Retry).len(), 3, "a new round of asking");
     }
@@ -463,7 +475,7 @@ mod tests {
         assert_eq!(node_a.standing(), Standing::Ready);
         assert_eq!(node_a.on_gap(Height(2)).len(), 3, "two requests and a timer");
         assert_eq!(node_a.on_gap(Height(3)), []);
-        assert_eq!(node_a.on_ack(node("C"), &ack(3))[1..], [request("C", 1, 3)]);
+        assert_eq!(node_a.on_ack(node("C"), &ack(3))[1..], fetches("C", 1, 3));
     }
 
     #[test]
@@ -475,5 +487,27 @@ mod tests {
         assert_eq!(ask(2, 9), [act(ReconcileAction::Serve(node("B"), served))]);
         assert_eq!(ask(5, 9), []);
         assert_eq!(ask(0, 4), []);
+    }
+
+    #[test]
+    fn a_fetch_that_a_late_answer_starts_is_retried_too() {
+        let mut node_a = zombie();
+        let effects = node_a.on_ack(node("B"), &ack(0));
+        assert!(effects.contains(&act(ReconcileAction::Ready)));
+        assert_eq!(node_a.on_timer(ReconcileTimer::Retry), [], "not asking: the timer ends");
+        // C's answer was late, and C has more.
+        let effects = node_a.on_ack(node("C"), &ack(3));
+        assert!(effects.contains(&request("C", 1, 3)));
+        assert!(effects.contains(&act(ReconcileAction::Start(ReconcileTimer::Retry))), "or a loss would end it");
+    }
+
+    #[test]
+    fn a_node_admitted_late_gives_up_as_well() {
+        let mut baby = reconcile(false);
+        let _ = baby.start();
+        assert_eq!(baby.on_timer(ReconcileTimer::GiveUp), []);
+        let _ = baby.on_hello(node("B"), Some(Incarnation(1)), Height(0));
+        let effects = baby.on_hello(node("C"), Some(Incarnation(1)), Height(0));
+        assert!(effects.contains(&act(ReconcileAction::Start(ReconcileTimer::GiveUp))));
     }
 }

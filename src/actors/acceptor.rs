@@ -39,6 +39,9 @@ pub struct AcceptorPorts {
     pub links: Links,
 }
 
+/// While a store does not answer, no more than this waits for it: a PROMISE holds a log. Proposers repeat.
+const HELD_MAX: usize = 32;
+
 /// The Acceptor role.
 pub struct AcceptorActor {
     core: Acceptor,
@@ -51,7 +54,7 @@ pub struct AcceptorActor {
 impl AcceptorActor {
     /// `height` is that of the stored chain; `watch` is how long a vote may wait for its outcome.
     pub fn new(core: Acceptor, height: Height, ports: AcceptorPorts, own: Recipient<Durable>, watch: Duration) -> Self {
-        let outbox = Outbox::new(ports.persistence.clone(), own);
+        let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
         Self { core, height, ports, outbox, watch }
     }
 
@@ -77,10 +80,6 @@ impl AcceptorActor {
                         }
                     });
                 }
-                AcceptorAction::Halt(reason) => {
-                    self.ports.node.do_send(Halt(reason));
-                    ctx.stop();
-                }
             }
         }
     }
@@ -100,7 +99,9 @@ impl Handler<Delivered<Prepare>> for AcceptorActor {
     type Result = ();
 
     fn handle(&mut self, Delivered { from, message }: Delivered<Prepare>, _: &mut Context<Self>) {
-        self.ports.ledger.do_send(Examine::Prepare(from, message));
+        if self.outbox.len() < HELD_MAX {
+            self.ports.ledger.do_send(Examine::Prepare(from, message));
+        }
     }
 }
 
@@ -108,7 +109,9 @@ impl Handler<Delivered<Accept>> for AcceptorActor {
     type Result = ();
 
     fn handle(&mut self, Delivered { from, message }: Delivered<Accept>, _: &mut Context<Self>) {
-        self.ports.ledger.do_send(Examine::Accept(from, message));
+        if self.outbox.len() < HELD_MAX {
+            self.ports.ledger.do_send(Examine::Accept(from, message));
+        }
     }
 }
 

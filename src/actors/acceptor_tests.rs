@@ -272,7 +272,21 @@ async fn r13_a_witness_that_has_seen_more_halts_and_nothing_is_voted_afterwards(
     acceptor.do_send(accepting(ballot(8, "B"), &chain(1)[0]));
     let seen = probes.seen().await;
     assert!(matches!(&seen[..], [Seen::Halt(Halt(HaltReason::WentBack { .. }))]), "{seen:?}");
-    assert!(!acceptor.connected(), "it has stopped");
+}
+
+#[actix_rt::test]
+async fn r13_a_halt_waits_for_no_write_and_what_stood_behind_one_is_never_said() {
+    let probes = Probes::start();
+    let acceptor = acceptor(&probes);
+    acceptor.do_send(accepting(ballot(8, "B"), &chain(1)[0]));
+    let seen = probes.seen().await;
+    assert!(matches!(&seen[..], [Seen::Persist(_)]), "{seen:?}");
+    let known = KnownOfYou { promised: Some(ballot(9, "C")), ..KnownOfYou::default() };
+    acceptor.do_send(Witness(node("C"), known));
+    let seen = probes.seen().await;
+    assert!(matches!(&seen[..], [Seen::Halt(Halt(HaltReason::WentBack { .. }))]), "{seen:?}");
+    probes.durable();
+    probes.see_nothing().await;
 }
 
 #[actix_rt::test]

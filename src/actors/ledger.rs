@@ -53,6 +53,12 @@ struct Batch {
     reply_to: Recipient<Answers>,
 }
 
+/// While a store does not answer, no more answers than this wait for it: beyond it new requests get `busy`.
+const HELD_MAX: usize = 100_000;
+
+/// The same for what holds a whole log, block or table of balances. Proposers and readers ask again.
+const VIEWS_MAX: usize = 16;
+
 /// The Ledger role.
 pub struct LedgerActor {
     me: NodeId,
@@ -64,6 +70,7 @@ pub struct LedgerActor {
     /// Settle at the latest so long after an entry was approved; `None` leaves it to shortage and size.
     settle_age: Option<Duration>,
     age_timer_runs: bool,
+    views_held: usize,
     start: Vec<Effect<HomeAction>>,
 }
 
@@ -76,30 +83,34 @@ impl LedgerActor {
         own: Recipient<Durable>,
         settle_age: Option<Duration>,
     ) -> Self {
-        let outbox = Outbox::new(ports.persistence.clone(), own);
+        let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
         let batches = BTreeMap::new();
-        Self { me, core, ports, outbox, batches, last_batch: 0, settle_age, age_timer_runs: false, start }
+        let (last_batch, age_timer_runs, views_held) = (0, false, 0);
+        Self { me, core, ports, outbox, batches, last_batch, settle_age, age_timer_runs, views_held, start }
     }
 
     fn run(&mut self, effects: Vec<Effect<HomeAction>>, ctx: &mut Context<Self>) {
         let effects = effects.into_iter().map(|effect| match effect {
             Effect::Persist(record) => Effect::Persist(record),
             Effect::Act(action) => Effect::Act(Held::Home(action)),
+            Effect::Halt(reason) => Effect::Halt(reason),
         });
         let free = self.outbox.push(effects);
-        self.act(free, ctx);
+        self.act(free);
         self.watch_age(ctx);
     }
 
     /// What is told of the state waits for the state to be durable.
-    fn tell(&mut self, held: Held, ctx: &mut Context<Self>) {
+    fn tell(&mut self, held: Held) {
+        self.views_held += 1;
         let free = self.outbox.push([Effect::Act(held)]);
-        self.act(free, ctx);
+        self.act(free);
     }
 
-    fn act(&mut self, actions: Vec<Held>, ctx: &mut Context<Self>) {
+    fn act(&mut self, actions: Vec<Held>) {
         let mut answers: BTreeMap<u64, Vec<(u64, Answer)>> = BTreeMap::new();
         for action in actions {
+            self.views_held -= usize::from(!matches!(action, Held::Home(_)));
             match action {
                 Held::Home(HomeAction::Reply(Ticket { batch, index }, answer)) => {
                     if let Some(waiting) = self.batches.get_mut(&batch) {
@@ -111,10 +122,6 @@ impl LedgerActor {
                 Held::Home(HomeAction::Applied { block, .. }) => {
                     info!(height = %block.height(), hash = %block.hash(), entries = block.entry_count(), "applied");
                     self.ports.applied.iter().for_each(|role| role.do_send(Applied(block.clone())));
-                }
-                Held::Home(HomeAction::Halt(reason)) => {
-                    self.ports.node.do_send(Halt(reason));
-                    ctx.stop();
                 }
                 Held::Examined(examined) => self.ports.acceptor.do_send(examined),
                 Held::Composed(composed) => self.ports.composed.do_send(composed),
@@ -174,6 +181,10 @@ impl Handler<Submit> for LedgerActor {
         if requests.is_empty() {
             return;
         }
+        if self.outbox.len() >= HELD_MAX {
+            let busy = requests.into_iter().map(|(tag, _)| (tag, Answer::Busy)).collect();
+            return drop(reply_to.try_send(Answers(busy)));
+        }
         self.last_batch += 1;
         let batch = self.last_batch;
         let tags: Vec<_> = requests.iter().map(|(tag, _)| *tag).collect();
@@ -187,9 +198,12 @@ impl Handler<Submit> for LedgerActor {
 impl Handler<ReadBank> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, ReadBank(reply_to): ReadBank, ctx: &mut Context<Self>) {
+    fn handle(&mut self, ReadBank(reply_to): ReadBank, _: &mut Context<Self>) {
+        if self.views_held >= VIEWS_MAX {
+            return;
+        }
         let view = Box::new(self.view());
-        self.tell(Held::View(reply_to, view), ctx);
+        self.tell(Held::View(reply_to, view));
     }
 }
 
@@ -205,7 +219,10 @@ impl Handler<SettleNow> for LedgerActor {
 impl Handler<Examine> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, examine: Examine, ctx: &mut Context<Self>) {
+    fn handle(&mut self, examine: Examine, _: &mut Context<Self>) {
+        if self.views_held >= VIEWS_MAX {
+            return;
+        }
         let (height, state) = (self.core.bank().height(), self.core.bank().state());
         let examined = match examine {
             Examine::Prepare(from, prepare) => {
@@ -218,16 +235,16 @@ impl Handler<Examine> for LedgerActor {
                 Examined::Accept(from, accept, Verdict { height, state, fault })
             }
         };
-        self.tell(Held::Examined(examined), ctx);
+        self.tell(Held::Examined(examined));
     }
 }
 
 impl Handler<Compose> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, Compose { collection, candidates }: Compose, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Compose { collection, candidates }: Compose, _: &mut Context<Self>) {
         let composition = self.core.compose(&candidates);
-        self.tell(Held::Composed(Composed { collection, composition }), ctx);
+        self.tell(Held::Composed(Composed { collection, composition }));
     }
 }
 
@@ -279,9 +296,9 @@ impl Handler<Ready> for LedgerActor {
 impl Handler<Durable> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, durable: Durable, ctx: &mut Context<Self>) {
+    fn handle(&mut self, durable: Durable, _: &mut Context<Self>) {
         let released = self.outbox.on_durable(durable);
-        self.act(released, ctx);
+        self.act(released);
     }
 }
 

@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 use super::links::Inboxes;
 use super::message::{
-    Admitted, Applied, Connected, Durable, HelloHeard, Incoming, LinkChanged, Outgoing, Persist, ROLE_MAILBOX, Stop,
-    Transmit, Witness,
+    Admitted, Applied, Connected, Durable, Halt, HelloHeard, Incoming, LinkChanged, Outgoing, Persist, ROLE_MAILBOX,
+    Stop, Transmit, Witness,
 };
 use super::outbox::Outbox;
 use crate::effect::Effect;
@@ -31,7 +31,12 @@ pub struct PeerLinkPorts {
     pub changed: Vec<Recipient<LinkChanged>>,
     /// The network.
     pub network: Recipient<Outgoing>,
+    /// The node.
+    pub node: Recipient<Halt>,
 }
+
+/// While a store does not answer, no more than this waits for it; the peer repeats what matters.
+const HELD_MAX: usize = 256;
 
 /// The link to one peer.
 pub struct PeerLinkActor {
@@ -53,7 +58,7 @@ impl PeerLinkActor {
         own: Recipient<Durable>,
         heartbeat: Duration,
     ) -> Self {
-        let outbox = Outbox::new(ports.persistence.clone(), own);
+        let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
         Self { me, epoch, peer, core, ports, outbox, heartbeat }
     }
 
@@ -118,6 +123,9 @@ impl Handler<Incoming> for PeerLinkActor {
     type Result = ();
 
     fn handle(&mut self, Incoming(message): Incoming, _: &mut Context<Self>) {
+        if self.outbox.len() >= HELD_MAX {
+            return;
+        }
         let effects = self.core.receive(message);
         self.run(effects);
     }

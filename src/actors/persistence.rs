@@ -77,7 +77,9 @@ impl PersistenceActor {
             debug!(number = write.number, requests = acks.len(), "writing");
             self.under_way = Some(UnderWay { write, acks });
             self.write(ctx);
-        } else if let Some(ReadBlocks { request, bytes_max, reply_to }) = self.reads.pop_front() {
+        } else if let Some(ReadBlocks { mut request, bytes_max, reply_to }) = self.reads.pop_front() {
+            // Nothing is being written now, so the head is what is durable. Beyond it there is nothing to find missing.
+            request.to = request.to.min(self.journal.head().height);
             self.reading = true;
             let read = self.store.read_blocks(request, bytes_max).into_actor(self);
             let done = read.map(move |blocks, actor, ctx| {
@@ -137,8 +139,10 @@ impl Handler<Persist> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, persist: Persist, ctx: &mut Context<Self>) {
-        self.waiting.push(persist);
-        self.proceed(ctx);
+        if !self.halted {
+            self.waiting.push(persist);
+            self.proceed(ctx);
+        }
     }
 }
 

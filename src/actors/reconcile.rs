@@ -51,6 +51,9 @@ pub struct ReconcileTiming {
     pub frame_bytes_max: usize,
 }
 
+/// While a store does not answer, no more than this waits for it; peers ask again.
+const HELD_MAX: usize = 256;
+
 /// The ReconcileActor.
 pub struct ReconcileActor {
     core: Reconcile,
@@ -63,7 +66,7 @@ pub struct ReconcileActor {
 impl ReconcileActor {
     /// A reconciliation over `core`.
     pub fn new(core: Reconcile, ports: ReconcilePorts, own: Recipient<Durable>, timing: ReconcileTiming) -> Self {
-        let outbox = Outbox::new(ports.persistence.clone(), own);
+        let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
         Self { core, ports, outbox, timing, timers: BTreeMap::new() }
     }
 
@@ -90,10 +93,6 @@ impl ReconcileActor {
                     self.ports.ready.iter().for_each(|role| role.do_send(Ready));
                 }
                 ReconcileAction::Start(timer) => self.start_timer(timer, ctx),
-                ReconcileAction::Halt(reason) => {
-                    self.ports.node.do_send(Halt(reason));
-                    ctx.stop();
-                }
             }
         }
     }
@@ -172,6 +171,9 @@ impl Handler<Delivered<ReconcileRequest>> for ReconcileActor {
     type Result = ();
 
     fn handle(&mut self, request: Delivered<ReconcileRequest>, ctx: &mut Context<Self>) {
+        if self.outbox.len() >= HELD_MAX {
+            return;
+        }
         let effects = self.core.on_request(request.from);
         self.run(effects, ctx);
     }
@@ -190,6 +192,9 @@ impl Handler<Delivered<BlocksRequest>> for ReconcileActor {
     type Result = ();
 
     fn handle(&mut self, Delivered { from, message }: Delivered<BlocksRequest>, ctx: &mut Context<Self>) {
+        if self.outbox.len() >= HELD_MAX {
+            return;
+        }
         let effects = self.core.on_blocks_request(from, message);
         self.run(effects, ctx);
     }

@@ -59,8 +59,6 @@ pub enum HomeAction {
         /// The state hash after it.
         state: Hash,
     },
-    /// Stop for good.
-    Halt(HaltReason),
 }
 
 /// What a store held when the node started.
@@ -192,7 +190,7 @@ impl Home {
 
     /// What a PROMISE offers.
     pub fn offer(&self) -> LogOffer {
-        let count = (self.limits.block_bytes_max / OPERATION_BYTES_MAX).min(self.log.len());
+        let count = (self.limits.block_bytes_max / OPERATION_BYTES_MAX).max(1).min(self.log.len());
         LogOffer {
             first: self.log_first(),
             operations: self.log.range(..count).copied().collect(),
@@ -238,20 +236,21 @@ impl Home {
         self.log.drain(..own.len());
         let mut effects = vec![Effect::Persist(Record::Block(block.clone()))];
         self.take_effects_of(block, &mut effects);
-        effects.push(Effect::Act(HomeAction::Applied { block: block.clone(), state: self.bank.state() }));
         if !own.is_empty() {
             self.settled_at.insert(self.bank.watermark(self.me), block.height());
             while self.settled_at.len() > SETTLED_AT_MAX {
                 self.settled_at.pop_first();
             }
         }
+        // What the block makes possible is written with it, and told behind it.
+        let mut step = Step::default();
+        step.actions.push(HomeAction::Applied { block: block.clone(), state: self.bank.state() });
         let still_waiting = self.waiting_settled.split_off(&self.log_first());
         for (seq, tickets) in std::mem::replace(&mut self.waiting_settled, still_waiting) {
             self.waiting_tickets -= tickets.len();
             let answer = Answer::Approved(self.approval(seq));
-            effects.extend(tickets.into_iter().map(|ticket| Effect::Act(HomeAction::Reply(ticket, answer.clone()))));
+            step.actions.extend(tickets.into_iter().map(|ticket| HomeAction::Reply(ticket, answer.clone())));
         }
-        let mut step = Step::default();
         self.look_again(&mut step, None);
         effects.extend(self.finish(step));
         effects
@@ -299,7 +298,7 @@ impl Home {
 
     fn halt(&mut self, reason: HaltReason) -> Vec<Effect<HomeAction>> {
         self.halted = true;
-        vec![Effect::Act(HomeAction::Halt(reason))]
+        vec![Effect::Halt(reason)]
     }
 
     fn decide(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
@@ -439,8 +438,8 @@ impl Home {
         if wait == Wait::Local || seq <= self.bank.watermark(self.me) {
             step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
         } else if self.waiting_tickets >= self.limits.waiting_max {
-            // The entry stands; who asks again with the same id gets it.
-            step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
+            // R10: `busy` would say that nothing was decided. The entry stands, and is not settled yet.
+            step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
         } else {
             self.waiting_settled.entry(seq).or_default().push(ticket);
             self.waiting_tickets += 1;

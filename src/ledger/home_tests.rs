@@ -94,8 +94,8 @@ fn a_shortage_is_parked_and_approved_once_a_block_brings_the_money() {
     let block = block(&home, Some(from_b(9, "A", 30)));
     let effects = home.apply(&block);
     assert_eq!(effects[0], Effect::Persist(Record::Block(block.clone())));
-    assert!(matches!(effects[1], Effect::Act(HomeAction::Applied { .. })));
-    assert!(matches!(effects[2], Effect::Persist(Record::Log { first: Seq(1), .. })));
+    assert!(matches!(effects[1], Effect::Persist(Record::Log { first: Seq(1), .. })));
+    assert!(matches!(effects[2], Effect::Act(HomeAction::Applied { .. })));
     assert_eq!(effects[3], Effect::Act(HomeAction::Reply(ticket(0), approved(1, None))));
     assert_eq!(home.parked_len(), 0);
 }
@@ -199,7 +199,7 @@ fn r5_a_chosen_block_that_does_not_follow_halts() {
     let runs = vec![Run { origin: node("B"), first: Seq(1), operations: vec![from_b(1, "A", 1)] }];
     let foreign = Arc::new(Block::new(Height(1), Hash::ZERO, bank.state(), runs).unwrap());
     let effects = home.apply(&foreign);
-    assert!(matches!(effects[..], [Effect::Act(HomeAction::Halt(HaltReason::Diverged(_)))]));
+    assert!(matches!(effects[..], [Effect::Halt(HaltReason::Diverged(_))]));
     assert_eq!(submit(&mut home, request(1, "B", 1)), [], "a halted ledger says nothing");
 }
 
@@ -212,7 +212,7 @@ fn r13_an_own_entry_that_the_log_does_not_hold_halts() {
     let runs = vec![Run { origin: node("A"), first: Seq(1), operations: vec![own] }];
     let bank = home.bank();
     let block = Arc::new(Block::new(Height(1), bank.tip(), bank.state(), runs).unwrap());
-    assert_eq!(home.apply(&block), [Effect::Act(HomeAction::Halt(HaltReason::ForeignOwnEntry(Seq(1))))]);
+    assert_eq!(home.apply(&block), [Effect::Halt(HaltReason::ForeignOwnEntry(Seq(1)))]);
 }
 
 #[test]
@@ -220,10 +220,7 @@ fn r13_a_peer_that_has_seen_more_halts() {
     let mut home = home();
     submit(&mut home, request(1, "B", 1));
     assert_eq!(home.witness(node("B"), Height(0), Seq(1)), []);
-    assert!(matches!(
-        home.witness(node("B"), Height(0), Seq(2))[..],
-        [Effect::Act(HomeAction::Halt(HaltReason::WentBack { .. }))]
-    ));
+    assert!(matches!(home.witness(node("B"), Height(0), Seq(2))[..], [Effect::Halt(HaltReason::WentBack { .. })]));
 }
 
 #[test]
@@ -251,4 +248,12 @@ fn a_restart_from_the_same_records_gives_the_same_answers() {
     let mut damaged = start();
     damaged.log = vec![*home.log().next().unwrap(); 4];
     assert_eq!(Home::new(node("A"), 2, HomeLimits::default(), damaged).unwrap_err(), Seq(4));
+}
+
+#[test]
+fn r10_busy_decides_nothing_so_an_entry_that_stands_is_told() {
+    let mut home = home_with(HomeLimits { waiting_max: 1, settle_at_entries: None, ..HomeLimits::default() });
+    submit(&mut home, request(1, "B", 500));
+    let effects = submit(&mut home, Request { wait: Wait::Settled, ..request(2, "B", 10) });
+    assert_eq!(answer(&effects), Some(&approved(1, None)), "approved, not yet settled");
 }

@@ -167,6 +167,10 @@ impl Memory {
         if let Outcome::Refused(_, number) = &outcome {
             self.records.entry(*number).or_default().insert((owner, key.0, key.1));
         }
+        if owner.is_some() {
+            // Refused before the account existed, and written again since: one copy is enough.
+            self.remove(None, key);
+        }
         let shelf = self.shelves.entry(owner).or_default();
         let before = shelf.known.len();
         let replaced = shelf.known.insert(key, (content, outcome));
@@ -174,6 +178,16 @@ impl Memory {
         // Carried over from an older record: there it is dead.
         if let Some((_, Outcome::Refused(_, old))) = replaced {
             self.forget_in_record(old, owner, key);
+        }
+    }
+
+    fn remove(&mut self, owner: Owner, key: (TransferId, AccountId)) {
+        let Some(shelf) = self.shelves.get_mut(&owner) else { return };
+        let before = shelf.known.len();
+        let removed = shelf.known.remove(&key);
+        self.resized(owner, before);
+        if let Some((_, Outcome::Refused(_, number))) = removed {
+            self.forget_in_record(number, owner, key);
         }
     }
 

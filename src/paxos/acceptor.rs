@@ -44,8 +44,6 @@ pub enum AcceptorAction {
     AskAgain(NodeId, Message),
     /// A vote is waiting to hear what came of it; after a time-out, call [`Acceptor::unresolved`].
     Watch(Ballot, Height),
-    /// Stop for good.
-    Halt(HaltReason),
 }
 
 /// The state of the Acceptor role.
@@ -188,7 +186,7 @@ impl Acceptor {
         let known = format!("a promise of {}, a vote of {}", show(promised), show(accepted.map(|(ballot, _)| ballot)));
         let slot = self.slot.as_ref().map(|slot| slot.ballot);
         let held = format!("a promise of {}, a vote of {}", show(self.promise), show(slot));
-        vec![act(AcceptorAction::Halt(HaltReason::WentBack { peer, known, held }))]
+        vec![Effect::Halt(HaltReason::WentBack { peer, known, held })]
     }
 
     /// The reasons not to answer that PREPARE and ACCEPT share; `None` where there is none.

@@ -198,7 +198,9 @@ impl Proposer {
         let Composition { value, excluded, rejected, left_out } = composition;
         let Prepare { ballot, height, .. } = under_way.prepare;
         let mut not_heard: BTreeSet<_> = self.peers.keys().copied().chain([self.me]).collect();
-        not_heard.retain(|node| !under_way.promises.contains_key(node) || rejected.contains_key(node));
+        not_heard.retain(|node| {
+            !under_way.promises.contains_key(node) || rejected.contains_key(node) || excluded.contains_key(node)
+        });
         let done = CollectionOutcome { began: under_way.began, not_heard: (!left_out).then_some(not_heard) };
         let mut actions: Actions = rejected
             .iter()
@@ -215,7 +217,9 @@ impl Proposer {
                 actions.extend(self.review());
             }
             Value::Nothing => {
-                actions.extend(self.to_up_peers(|_| true, &Message::Idle(Idle { ballot, height })));
+                let idle = Message::Idle(Idle { ballot, height });
+                actions.extend(self.to_up_peers(|_| true, &idle));
+                actions.push(ProposerAction::Send(self.me, idle));
                 self.attempt = 0;
                 actions.push(ProposerAction::Done(done));
             }

@@ -130,7 +130,7 @@ fn r9_a_collection_that_finds_nothing_is_announced_and_answers() {
     }
     let nothing = Composition { value: Value::Nothing, ..built(&block(1, 1)) };
     let actions = proposer.on_composed(CollectionNumber(1), nothing);
-    assert_eq!(sent(&actions), [(node("B"), "IDLE"), (node("C"), "IDLE")]);
+    assert_eq!(sent(&actions), [(node("B"), "IDLE"), (node("C"), "IDLE"), (node("A"), "IDLE")]);
     let done = CollectionOutcome { began: 1, not_heard: Some(BTreeSet::new()) };
     assert_eq!(actions.last(), Some(&ProposerAction::Done(done)));
 }
@@ -248,4 +248,26 @@ fn a_rivals_round_at_this_height_is_waited_for_and_a_finished_one_is_not() {
     let actions = proposer.on_settle(2);
     let ProposerAction::Send(_, Message::Prepare(higher)) = &actions[0] else { panic!("{actions:?}") };
     assert_eq!((higher.ballot, higher.height), (ballot(4, "A"), Height(2)));
+}
+
+#[test]
+fn r9_a_promise_that_does_not_count_is_not_heard() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    for name in ["A", "B", "C"] {
+        let _ = proposer.on_promise(node(name), promise(prepare(1, 1, 1)));
+    }
+    let fault = crate::ledger::BlockFault::UnknownOrigin { origin: node("Z") };
+    let composition = Composition {
+        value: Value::Nothing,
+        excluded: BTreeMap::from([(node("C"), fault)]),
+        rejected: BTreeMap::new(),
+        left_out: false,
+    };
+    let actions = proposer.on_composed(CollectionNumber(1), composition);
+    let done = actions.iter().find_map(|action| match action {
+        ProposerAction::Done(done) => Some(done.clone()),
+        _ => None,
+    });
+    assert_eq!(done.unwrap().not_heard, Some(BTreeSet::from([node("C")])));
 }

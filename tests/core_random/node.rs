@@ -233,6 +233,7 @@ impl Node {
         self.outbox.extend(effects.into_iter().map(|effect| match effect {
             Effect::Persist(record) => Effect::Persist(record),
             Effect::Act(action) => Effect::Act(wrap(action)),
+            Effect::Halt(reason) => Effect::Halt(reason),
         }));
     }
 
@@ -242,9 +243,12 @@ impl Node {
 
     /// Runs whatever stands behind no write.
     fn release(&mut self) {
-        while let Some(Effect::Act(_)) = self.outbox.front() {
-            let Some(Effect::Act(act)) = self.outbox.pop_front() else { unreachable!() };
-            self.run(act);
+        while let Some(Effect::Act(_) | Effect::Halt(_)) = self.outbox.front() {
+            match self.outbox.pop_front() {
+                Some(Effect::Act(act)) => self.run(act),
+                Some(Effect::Halt(reason)) => self.events.push(Event::Halted(reason)),
+                _ => unreachable!(),
+            }
         }
     }
 
@@ -308,7 +312,6 @@ impl Node {
                 let effects = self.roles.reconcile.on_applied(height, hash);
                 self.effects(effects, Act::Reconcile);
             }
-            HomeAction::Halt(reason) => self.events.push(Event::Halted(reason)),
         }
     }
 
@@ -320,7 +323,6 @@ impl Node {
             AcceptorAction::Gap(_, height) => self.gap(height),
             AcceptorAction::AskAgain(from, message) => self.receive(from, message),
             AcceptorAction::Watch(ballot, height) => self.start_timer(Timer::Watch(ballot, height)),
-            AcceptorAction::Halt(reason) => self.events.push(Event::Halted(reason)),
         }
     }
 
@@ -363,7 +365,6 @@ impl Node {
             ReconcileAction::Admitted => self.roles.acceptor.admit(),
             ReconcileAction::Ready => self.roles.home.set_ready(),
             ReconcileAction::Start(timer) => self.start_timer(Timer::Reconcile(timer)),
-            ReconcileAction::Halt(reason) => self.events.push(Event::Halted(reason)),
         }
     }
 }
