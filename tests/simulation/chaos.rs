@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::disk::{DiskHealth, DiskStats};
 use crate::network::{ReadTraffic, SetWeather, Traffic, Weather};
 use crate::observer::{Answered, Asked, Known, Observer};
-use crate::world::{World, simulate};
+use crate::world::{Setup, World, simulate};
 
 const CHAOS: Duration = Duration::from_secs(30);
 const CLIENTS: u64 = 6;
@@ -30,6 +30,7 @@ struct Figures {
     approved: u64,
     refused: u64,
     unknown: u64,
+    expired: u64,
     duplicates: u64,
     virtual_time: Duration,
 }
@@ -41,32 +42,48 @@ struct Directory {
     closed: Cell<bool>,
 }
 
+/// The accounts that clients use.
+struct Accounts {
+    real: Vec<AccountId>,
+    ghosts: bool,
+    opening: u64,
+}
+
+impl Accounts {
+    fn pick(&self, entropy: &mut Entropy) -> AccountId {
+        self.real[usize::try_from(entropy.below(self.real.len() as u64)).unwrap()]
+    }
+
+    /// A new request, or `None` where both ends came out the same.
+    fn request(&self, id: u128, entropy: &mut Entropy) -> Option<Request> {
+        let (mut from, to) = (self.pick(entropy), self.pick(entropy));
+        if self.ghosts && entropy.below(12) == 0 {
+            from = AccountId::new(&format!("ghost{}", entropy.below(50)), from.home()).unwrap();
+        }
+        let most = if entropy.below(3) == 0 { 2 * self.opening } else { self.opening / 4 };
+        let amount = Amount::new(1 + entropy.below(most));
+        let wait = if entropy.below(4) == 0 { Wait::Settled } else { Wait::Local };
+        (from != to).then_some(Request { id: id.into(), from, to, amount, wait })
+    }
+}
+
 async fn client(
     number: u64,
     mut entropy: Entropy,
-    nodes: Vec<NodeId>,
-    opening: u64,
+    accounts: Rc<Accounts>,
     directory: Rc<Directory>,
     observer: Addr<Observer>,
 ) {
     let mut asked: Vec<Request> = Vec::new();
     while !directory.closed.get() {
         sleep(Duration::from_millis(entropy.below(120))).await;
-        let pick = |entropy: &mut Entropy| nodes[usize::try_from(entropy.below(nodes.len() as u64)).unwrap()];
         let again = !asked.is_empty() && entropy.below(5) == 0;
         let request = if again {
             asked[usize::try_from(entropy.below(asked.len() as u64)).unwrap()]
         } else {
-            let (from, to) = (pick(&mut entropy), pick(&mut entropy));
-            if from == to {
-                continue;
-            }
-            let most = if entropy.below(3) == 0 { 2 * opening } else { opening / 4 };
-            let amount = 1 + entropy.below(most);
-            let wait = if entropy.below(4) == 0 { Wait::Settled } else { Wait::Local };
-            let id = (u128::from(number) << 64) | (asked.len() as u128 + 1);
-            let (from, to, amount) = (AccountId::of_node(from), AccountId::of_node(to), Amount::new(amount));
-            Request { id: id.into(), from, to, amount, wait }
+            let id = ((asked.len() as u128 + 1) << 8) | u128::from(number);
+            let Some(request) = accounts.request(id, &mut entropy) else { continue };
+            request
         };
         asked.push(request);
         observer.send(Asked(request)).await.unwrap();
@@ -97,26 +114,65 @@ fn timing() -> Timing {
     timing
 }
 
+/// What a seed plays with: mostly three nodes and room enough, sometimes five, or bounds so tight that everything is
+/// forgotten, pushed back and left out, or messages so late that they cross the restarts of either side.
+struct Profile {
+    size: usize,
+    opening: u64,
+    more_accounts: &'static [&'static str],
+    /// Clients name debit accounts that do not exist.
+    ghosts: bool,
+    limits: HomeLimits,
+    delay_ms_max: u64,
+}
+
+fn profile(seed: u64) -> Profile {
+    let roomy = HomeLimits { settle_at_entries: Some(12), waiting_max: 50, ..HomeLimits::default() };
+    let tight = HomeLimits {
+        log_entries_max: 12,
+        waiting_max: 4,
+        ids_remembered_max: 40,
+        block_bytes_max: 9 * 140,
+        settle_at_entries: Some(6),
+    };
+    let usual = Profile {
+        size: 3,
+        opening: 50 + seed % 100,
+        more_accounts: &[],
+        ghosts: false,
+        limits: roomy,
+        delay_ms_max: 80,
+    };
+    match seed % 8 {
+        7 => Profile { size: 5, ..usual },
+        3 | 6 => Profile { more_accounts: &["x"], ghosts: true, limits: tight, ..usual },
+        5 => Profile { delay_ms_max: 3_000, ..usual },
+        _ => usual,
+    }
+}
+
 async fn run(seed: u64) -> Figures {
-    let size = if seed % 8 == 7 { 5 } else { 3 };
-    let opening = 50 + seed % 100;
-    let limits = HomeLimits { settle_at_entries: Some(12), waiting_max: 50, ..HomeLimits::default() };
+    let profile = profile(seed);
+    let Profile { size, opening, more_accounts, limits, .. } = profile;
     let calm = Weather { lost_percent: 0, doubled_percent: 2, delay_max: Duration::from_millis(10) };
-    let mut world = World::start(seed, size, opening, calm, timing(), limits).await;
+    let setup = Setup { seed, size, opening, more_accounts, weather: calm, timing: timing(), limits };
+    let mut world = World::start(setup).await;
     world.all_ready(Duration::from_secs(30)).await;
     let directory = Rc::new(Directory::default());
     let mut figures = Figures::default();
     let mut clients = Vec::new();
+    let real = world.genesis.opening().keys().copied().collect();
+    let accounts = Rc::new(Accounts { real, ghosts: profile.ghosts, opening });
     for number in 0..CLIENTS {
-        let (entropy, nodes) = (world.entropy.split(), world.nodes());
-        let client = client(number + 1, entropy, nodes, opening, directory.clone(), world.observer.clone());
+        let entropy = world.entropy.split();
+        let client = client(number + 1, entropy, accounts.clone(), directory.clone(), world.observer.clone());
         clients.push(tokio::task::spawn_local(client));
     }
     let began = Instant::now();
     while began.elapsed() < CHAOS {
         publish(&world, &directory);
         sleep(Duration::from_millis(50 + world.entropy.below(600))).await;
-        disturb(&mut world, &mut figures).await;
+        disturb(&mut world, &profile, &mut figures).await;
         publish(&world, &directory);
         world.seen().await;
     }
@@ -129,7 +185,7 @@ async fn run(seed: u64) -> Figures {
     }
     settle_all(&world).await;
     let seen = world.seen().await;
-    if let Err(violation) = seen.check_outcomes() {
+    if let Err(violation) = seen.check_outcomes().and_then(|()| seen.check_refusals()) {
         world.fail(&violation).await;
     }
     for (_, known) in &seen.asked {
@@ -141,6 +197,7 @@ async fn run(seed: u64) -> Figures {
     }
     figures.blocks = seen.blocks.len() as u64;
     figures.duplicates = seen.duplicates;
+    figures.expired = seen.expired;
     figures.traffic = world.network.send(ReadTraffic).await.unwrap();
     figures.disk = world.disk_stats();
     figures.virtual_time = began.elapsed();
@@ -152,7 +209,7 @@ fn publish(world: &World, directory: &Directory) {
     *directory.nodes.borrow_mut() = nodes.collect();
 }
 
-async fn disturb(world: &mut World, figures: &mut Figures) {
+async fn disturb(world: &mut World, profile: &Profile, figures: &mut Figures) {
     let nodes = world.nodes();
     let pick = |entropy: &mut Entropy| nodes[usize::try_from(entropy.below(nodes.len() as u64)).unwrap()];
     let node = pick(&mut world.entropy);
@@ -166,7 +223,7 @@ async fn disturb(world: &mut World, figures: &mut Figures) {
             let weather = Weather {
                 lost_percent: world.entropy.below(30),
                 doubled_percent: world.entropy.below(20),
-                delay_max: Duration::from_millis(1 + world.entropy.below(80)),
+                delay_max: Duration::from_millis(1 + world.entropy.below(profile.delay_ms_max)),
             };
             world.network.send(SetWeather(weather)).await.unwrap();
         }
@@ -254,6 +311,7 @@ fn chaos_breaks_no_promise_and_everything_settles_after_it() {
         ("transfers refused", sum(&|run| run.refused), 3),
         ("transfers of unknown outcome", sum(&|run| run.unknown), 1),
         ("answers repeated", sum(&|run| run.duplicates), 3),
+        ("ids expired", sum(&|run| run.expired), 1),
     ];
     println!(
         "{} seeds, {:.0?} of virtual time:",

@@ -9,7 +9,7 @@ use paxos_banking::node::Timing;
 use paxos_banking::types::{AccountId, Amount};
 
 use crate::network::Weather;
-use crate::world::{World, simulate};
+use crate::world::{Setup, World, simulate};
 
 /// The whole bank, if there were no network: what is settled, what each node has spent and not settled since.
 struct Reference {
@@ -45,7 +45,8 @@ async fn compare(seed: u64, transfers: usize) -> (u64, u64, u64) {
     timing.proposer.grace = None;
     let limits = HomeLimits { settle_at_entries: None, ..HomeLimits::default() };
     let opening = 1 + seed % 40;
-    let world = World::start(seed, 3, opening, Weather::REORDERING, timing, limits).await;
+    let weather = Weather::REORDERING;
+    let world = World::start(Setup { seed, size: 3, opening, more_accounts: &[], weather, timing, limits }).await;
     world.all_ready(Duration::from_secs(30)).await;
     let nodes = world.nodes();
     let mut random = Entropy::from_seed(!seed);

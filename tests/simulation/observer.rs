@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message as ActixMessage};
 use paxos_banking::actors::message::{Happened, NodeEvent};
 use paxos_banking::ledger::{Action, Answer, Approval, Bank, Block, Genesis, Reason, Request};
-use paxos_banking::types::{AccountId, Amount, Height, NodeId, TransferId};
+use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 
 /// What a client finally knows of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +17,28 @@ pub enum Known {
     Unknown,
 }
 
+/// An approval that a client heard of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// When, by the observer's clock.
+    at: u64,
+    /// The account that it credits.
+    to: AccountId,
+    /// Its entry.
+    entry: (NodeId, Seq),
+}
+
 /// The first thing that went wrong, if anything did, and what was seen of the bank.
 pub struct Observer {
     genesis: Genesis,
     bank: Bank,
     blocks: Vec<Arc<Block>>,
     asked: BTreeMap<(AccountId, TransferId), (Request, Known)>,
+    /// Counts what clients ask and hear, in their order.
+    clock: u64,
+    first_asked: BTreeMap<(AccountId, TransferId), u64>,
+    approvals: Vec<Told>,
+    expired: u64,
     ready: BTreeSet<NodeId>,
     voters: BTreeMap<NodeId, BTreeSet<NodeId>>,
     heights: BTreeMap<NodeId, Height>,
@@ -52,6 +68,9 @@ pub struct Seen {
     pub blocks: Vec<Arc<Block>>,
     pub asked: Vec<(Request, Known)>,
     pub duplicates: u64,
+    pub expired: u64,
+    first_asked: BTreeMap<(AccountId, TransferId), u64>,
+    approvals: Vec<Told>,
 }
 
 #[derive(ActixMessage)]
@@ -65,6 +84,10 @@ impl Observer {
             genesis,
             blocks: Vec::new(),
             asked: BTreeMap::new(),
+            clock: 0,
+            first_asked: BTreeMap::new(),
+            approvals: Vec::new(),
+            expired: 0,
             ready: BTreeSet::new(),
             voters: BTreeMap::new(),
             heights: BTreeMap::new(),
@@ -106,6 +129,10 @@ impl Observer {
 
     /// R10: the same identity gets the same outcome.
     fn answered(&mut self, request: Request, answer: Answer) {
+        self.clock += 1;
+        if let Answer::Approved(Approval { origin, seq, .. }) = &answer {
+            self.approvals.push(Told { at: self.clock, to: request.to, entry: (*origin, *seq) });
+        }
         let known = match answer {
             // The height becomes known later; the entry stays the same.
             Answer::Approved(approval) => Known::Approved(Approval { height: None, ..approval }),
@@ -118,9 +145,9 @@ impl Observer {
                 Known::Refused(reason)
             }
             Answer::Busy | Answer::NotReady => return,
-            other @ (Answer::Conflict | Answer::Expired) => {
-                return self.violated(format!("{request:?} got {other:?}: nobody reused or outlived an id"));
-            }
+            // The outcome stays what it was, known or unknown; the chain must agree with it in the end.
+            Answer::Expired => return self.expired += 1,
+            Answer::Conflict => return self.violated(format!("{request:?} is a conflict: nobody reused an id")),
         };
         let identity = (request.from, request.id);
         let Some((_, before)) = self.asked.get_mut(&identity) else {
@@ -138,6 +165,29 @@ impl Observer {
 }
 
 impl Seen {
+    /// R9: a refusal for lack of funds counted everything that its account was credited with before it was asked for:
+    /// each such entry is settled at or below the refusal's height, unless its origin is named as not heard.
+    pub fn check_refusals(&self) -> Result<(), String> {
+        let mut heights = BTreeMap::new();
+        for block in &self.blocks {
+            let entries = block.runs().iter().flat_map(|run| run.entries());
+            heights.extend(entries.map(|entry| ((entry.origin, entry.seq), block.height())));
+        }
+        for (request, known) in &self.asked {
+            let Known::Refused(Reason::InsufficientFunds { height, not_heard, .. }) = known else { continue };
+            let asked = self.first_asked[&(request.from, request.id)];
+            for Told { at, to, entry } in &self.approvals {
+                let counts = *at < asked && *to == request.from && !not_heard.contains(&entry.0);
+                if counts && heights.get(entry).is_none_or(|settled| settled > height) {
+                    return Err(format!(
+                        "R9: {request:?} was {known:?}, without entry {entry:?} that was approved before"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// R7, R9, R10: each approved transfer is in the chain exactly once, as the entry that its client was told; each
     /// refused one never; each of unknown outcome at most once.
     pub fn check_outcomes(&self) -> Result<(), String> {
@@ -196,6 +246,8 @@ impl Handler<Asked> for Observer {
     type Result = ();
 
     fn handle(&mut self, Asked(request): Asked, _: &mut Context<Self>) {
+        self.clock += 1;
+        self.first_asked.entry((request.from, request.id)).or_insert(self.clock);
         self.asked.entry((request.from, request.id)).or_insert((request, Known::Unknown));
     }
 }
@@ -229,6 +281,9 @@ impl Handler<ReadSeen> for Observer {
             blocks: self.blocks.clone(),
             asked: self.asked.values().cloned().collect(),
             duplicates: self.duplicates,
+            expired: self.expired,
+            first_asked: self.first_asked.clone(),
+            approvals: self.approvals.clone(),
         })
     }
 }

@@ -11,7 +11,7 @@ use paxos_banking::cluster::RunningNode;
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{Genesis, HomeLimits};
 use paxos_banking::node::{Node, NodeConfig, Seams, Timing};
-use paxos_banking::types::{Amount, NodeId};
+use paxos_banking::types::{AccountId, Amount, NodeId};
 use tokio::task::LocalSet;
 
 use crate::disk::{DiskStats, SimDisk};
@@ -65,19 +65,30 @@ pub fn simulate<T>(run: impl Future<Output = T>) -> T {
     result.unwrap_or_else(|| panic!("an actor panicked: {}", PANICKED.take().unwrap_or_default()))
 }
 
+/// What a run starts from.
+pub struct Setup {
+    pub seed: u64,
+    pub size: usize,
+    /// On each account.
+    pub opening: u64,
+    /// Accounts of each home beside its own.
+    pub more_accounts: &'static [&'static str],
+    pub weather: Weather,
+    pub timing: Timing,
+    pub limits: HomeLimits,
+}
+
 impl World {
-    /// A cluster of `size` nodes with `opening` on each node's account; all are running, none may be ready yet.
-    pub async fn start(
-        seed: u64,
-        size: usize,
-        opening: u64,
-        weather: Weather,
-        timing: Timing,
-        limits: HomeLimits,
-    ) -> Self {
+    /// A cluster whose nodes are all running; none may be ready yet.
+    pub async fn start(setup: Setup) -> Self {
+        let Setup { seed, size, opening, more_accounts, weather, timing, limits } = setup;
         let mut entropy = Entropy::from_seed(seed);
-        let names = ["A", "B", "C", "D", "E"].iter().take(size).map(|name| name.parse().unwrap());
-        let genesis = Genesis::with_equal_openings(names, Amount::new(opening)).unwrap();
+        let names: Vec<NodeId> = ["A", "B", "C", "D", "E"][..size].iter().map(|name| name.parse().unwrap()).collect();
+        let accounts = names.iter().flat_map(|home| {
+            let more = more_accounts.iter().map(|name| AccountId::new(name, *home).unwrap());
+            more.chain([AccountId::of_node(*home)]).map(|account| (account, Amount::new(opening)))
+        });
+        let genesis = Genesis::new(names.iter().copied(), accounts.collect::<Vec<_>>()).unwrap();
         let mut world = Self {
             network: SimNetwork::new(weather, entropy.split()).start(),
             observer: Observer::new(genesis.clone()).start(),
