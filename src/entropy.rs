@@ -2,28 +2,32 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{RngCore, SeedableRng};
 
-/// A stream of random numbers that the same seed repeats.
+/// A stream of random numbers that the same seed repeats. They tell processes and disks apart and spread attempts; no
+/// secret rests on them.
 #[derive(Clone, Debug)]
-pub struct Entropy(ChaCha8Rng);
+pub struct Entropy(Xoshiro256PlusPlus);
 
 impl Entropy {
     /// Seeded by the operating system.
+    ///
+    /// # Panics
+    /// Where that has no randomness to give: nothing could be told apart then.
     pub fn from_os() -> Self {
-        Self(ChaCha8Rng::from_os_rng())
+        Self::from_seed(getrandom::u64().expect("the operating system gives random numbers"))
     }
 
     /// The stream of this seed.
     pub fn from_seed(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
+        Self(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
     /// A stream of its own for another user, so that what one draws does not shift what the other gets.
     #[must_use]
     pub fn split(&mut self) -> Self {
-        Self(ChaCha8Rng::from_rng(&mut self.0))
+        Self(Xoshiro256PlusPlus::from_rng(&mut self.0))
     }
 
     /// A random number.

@@ -224,3 +224,34 @@ fn a_damaged_store_is_named_and_nothing_is_served_from_it() {
     let check = Command::new(env!("CARGO_BIN_EXE_paxbank")).args(["check", "--store", &store]).output().unwrap();
     assert_eq!(check.status.code(), Some(5), "{}", String::from_utf8_lossy(&check.stderr));
 }
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_loses_no_approval_that_it_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("redb:{}", directory.path().join("bank").display());
+    let lines: String = (0..2_000).map(|n| ["(A, B, 3)\n", "(B, C, 5)\n", "(C, A, 4)\n"][n % 3]).collect();
+    let transfers = file(directory.path(), &lines);
+    let mut told = 0;
+    for round in 1..=3u32 {
+        let mut running = Command::new(built("examples", "three_nodes"))
+            .args([&transfers, "--store", &store])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Killed as soon as it has told so many outcomes, wherever it is by then.
+        let stdout = std::io::BufReader::new(running.stdout.take().unwrap());
+        let outcomes = std::io::BufRead::lines(stdout).map(Result::unwrap);
+        for outcome in outcomes.take(40 * round as usize + 7) {
+            told += usize::from(outcome.contains("approved"));
+        }
+        running.kill().unwrap();
+        running.wait().unwrap();
+    }
+    let after = json_of(&[&file(directory.path(), "(A, B, 1)\n"), "--store", &store]);
+    assert_sound(&after, 300);
+    let settled: usize = blocks(&after).iter().map(Vec::len).sum();
+    let logs: usize =
+        after["nodes"].as_object().unwrap().values().map(|node| node["log"].as_array().unwrap().len()).sum();
+    assert!(settled + logs > told, "{told} approvals were told, {settled} are settled and {logs} are not");
+}

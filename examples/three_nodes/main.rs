@@ -16,7 +16,11 @@ use paxos_banking::ledger::Genesis;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets;
 use paxos_banking::types::{AccountId, Amount, NodeId};
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Three nodes of a replicated bank in one process: A, B and C, each home of one account of its own name.
 ///
@@ -55,8 +59,9 @@ RUST_LOG=info shows what the nodes log, on stderr.";
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     paxos_banking::node::abort_on_panic();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let filter = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::ERROR));
+    tracing_subscriber::registry().with(fmt::layer().with_writer(std::io::stderr)).with(filter).init();
     match actix_rt::System::new().block_on(run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

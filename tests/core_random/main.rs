@@ -9,17 +9,16 @@ mod node;
 use std::collections::{BTreeMap, BTreeSet};
 
 use node::{Event, Node};
+use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{Action, Answer, Genesis, Request, Wait};
 use paxos_banking::paxos::Message;
 use paxos_banking::types::{AccountId, Amount, Height, NodeId};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 const STEPS: usize = 3_000;
 
 struct World {
     seed: u64,
-    rng: ChaCha8Rng,
+    rng: Entropy,
     genesis: Genesis,
     nodes: BTreeMap<NodeId, Node>,
     network: Vec<(NodeId, NodeId, Message)>,
@@ -35,7 +34,7 @@ impl World {
         let genesis = Genesis::with_equal_openings(names.iter().copied(), Amount::new(100)).unwrap();
         let mut world = Self {
             seed,
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            rng: Entropy::from_seed(seed),
             nodes: names.iter().map(|name| (*name, Node::new(*name, &genesis))).collect(),
             genesis,
             network: Vec::new(),
@@ -51,7 +50,7 @@ impl World {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.rng.next_u64() % bound as u64).unwrap()
+        usize::try_from(self.rng.number() % bound as u64).unwrap()
     }
 
     fn some_node(&mut self) -> NodeId {
@@ -149,7 +148,7 @@ impl World {
         }
         // Bounded, as real queues are: what is dropped here was lost on the way.
         while self.network.len() > 200 {
-            let index = usize::try_from(self.rng.next_u64() % 200).unwrap();
+            let index = usize::try_from(self.rng.number() % 200).unwrap();
             self.network.swap_remove(index);
         }
     }

@@ -1,11 +1,10 @@
 //! Random lives of a node, with failing writes and crashes: both stores give back the same, and what a model says.
 
 use paxos_banking::effect::{Record, Slot};
+use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::Operation;
 use paxos_banking::store::{Disk, Fault, Journal, Store, recover};
 use paxos_banking::types::{Incarnation, Seq};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::bench::{Bench, RedbBench, dump};
 use crate::script::*;
@@ -24,12 +23,12 @@ impl Drop for Seed {
     }
 }
 
-struct Dice(ChaCha8Rng);
+struct Dice(Entropy);
 
 impl Dice {
     /// Below `sides`.
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0.next_u64() % sides
+        self.0.below(sides)
     }
 
     fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -114,7 +113,7 @@ impl Life {
 
 fn run(seed: u64, writes: usize) {
     let _named = Seed(seed);
-    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
+    let mut dice = Dice(Entropy::from_seed(seed));
     let (mut life, mut model) = (Life::new(), Model::new());
     for _ in 0..writes {
         let mut next = model.clone();
