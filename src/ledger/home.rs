@@ -3,6 +3,8 @@
 //!
 //! Its state may run ahead of the store: every effect that tells of it stands behind the record that makes it durable.
 
+mod decide;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -10,8 +12,8 @@ use super::bank::{Bank, BlockFault, EntryFault};
 use super::block::Block;
 use super::compose::{Candidate, Composition, compose};
 use super::entry::{Action, LogOffer, OPERATION_BYTES_MAX, Operation};
-use super::memory::{Content, Lookup, Memory, Outcome, Refusal};
-use super::request::{Answer, Approval, Reason, Request, Ticket, Wait};
+use super::memory::{Memory, Refusal};
+use super::request::{Answer, Approval, Request, Ticket, Wait};
 use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
 
@@ -301,110 +303,6 @@ impl Home {
         vec![Effect::Halt(reason)]
     }
 
-    fn decide(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
-        let mut reply = |answer| step.actions.push(HomeAction::Reply(ticket, answer));
-        // Refusals by form need no memory: they come out the same for ever.
-        if request.from.home() != self.me {
-            return reply(Answer::Refused(Reason::NotHome { home: request.from.home() }));
-        }
-        if request.amount == Amount::ZERO {
-            return reply(Answer::Refused(Reason::AmountZero));
-        }
-        if request.from == request.to {
-            return reply(Answer::Refused(Reason::SameAccount));
-        }
-        if !self.ready {
-            return reply(Answer::NotReady);
-        }
-        if let Some(mark) = self.in_flight.get(&(request.from, request.id)) {
-            let Some(parked) = self.parked.get_mut(mark) else { return reply(Answer::Busy) };
-            if Content::of(&parked.request) != Content::of(&request) {
-                return reply(Answer::Conflict);
-            }
-            if self.waiting_tickets >= self.limits.waiting_max {
-                return reply(Answer::Busy);
-            }
-            parked.waiting.push((ticket, request.wait));
-            self.waiting_tickets += 1;
-            return;
-        }
-        let owner = self.spendable.contains_key(&request.from).then_some(request.from);
-        match self.memory.look_up(owner, &request) {
-            Lookup::New => self.decide_new(step, ticket, request),
-            Lookup::Decided(Outcome::Approved(seq)) => self.reply_approved(step, ticket, request.wait, seq),
-            Lookup::Decided(Outcome::Refused(reason, _)) => reply(Answer::Refused(reason)),
-            Lookup::Conflict => reply(Answer::Conflict),
-            Lookup::Expired => reply(Answer::Expired),
-        }
-    }
-
-    fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
-        let unknown = [request.from, request.to].into_iter().find(|account| self.bank.balance(*account).is_none());
-        if let Some(account) = unknown {
-            let reason = Reason::UnknownAccount { height: self.bank.height(), account };
-            return self.refuse(step, &request, &[ticket], reason);
-        }
-        if self.log.len() >= self.limits.log_entries_max {
-            step.settle = true;
-            return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
-        }
-        if self.covers(&request) {
-            return self.approve(step, &request, &[(ticket, request.wait)]);
-        }
-        if self.waiting_tickets >= self.limits.waiting_max {
-            return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
-        }
-        self.last_mark += 1;
-        self.in_flight.insert((request.from, request.id), self.last_mark);
-        self.parked.insert(self.last_mark, Parked { request, waiting: vec![(ticket, request.wait)] });
-        self.waiting_tickets += 1;
-        step.settle = true;
-    }
-
-    fn covers(&self, request: &Request) -> bool {
-        self.spendable.get(&request.from).is_some_and(|spendable| *spendable >= request.amount)
-    }
-
-    /// Goes through the parked requests in the order of their arrival: approves what is covered now and, where a final
-    /// collection says so, refuses what began before it.
-    fn look_again(&mut self, step: &mut Step, last_word: Option<(Mark, &BTreeSet<NodeId>)>) {
-        let marks: Vec<Mark> = self.parked.keys().copied().collect();
-        for mark in marks {
-            let Some(parked) = self.parked.get(&mark) else { continue };
-            let covered = self.covers(&parked.request) && self.log.len() < self.limits.log_entries_max;
-            let not_heard = last_word.filter(|(began, _)| mark <= *began).map(|(_, not_heard)| not_heard);
-            if !covered && (not_heard.is_none() || self.covers(&parked.request)) {
-                continue;
-            }
-            let Some(Parked { request, waiting }) = self.parked.remove(&mark) else { continue };
-            self.in_flight.remove(&(request.from, request.id));
-            self.waiting_tickets -= waiting.len();
-            if covered {
-                self.approve(step, &request, &waiting);
-            } else {
-                let reason = Reason::InsufficientFunds {
-                    height: self.bank.height(),
-                    spendable: self.spendable.get(&request.from).copied().unwrap_or_default(),
-                    not_heard: not_heard.cloned().unwrap_or_default(),
-                };
-                let tickets: Vec<_> = waiting.iter().map(|(ticket, _)| *ticket).collect();
-                self.refuse(step, &request, &tickets, reason);
-            }
-        }
-    }
-
-    fn approve(&mut self, step: &mut Step, request: &Request, waiting: &[(Ticket, Wait)]) {
-        let Request { id, from, to, amount, .. } = *request;
-        let operation = Operation { id, action: Action::Transfer { from, to, amount } };
-        self.append(operation).expect("covers() was asked just before, and the genesis sum fits");
-        step.appended.push(operation);
-        let seq = self.last_seq();
-        for (ticket, wait) in waiting {
-            self.reply_approved(step, *ticket, *wait, seq);
-        }
-        step.settle |= self.limits.settle_at_entries.is_some_and(|limit| self.log.len() >= limit);
-    }
-
     /// Appends an operation to the log, its effect on this home's accounts included, or changes nothing.
     fn append(&mut self, operation: Operation) -> Option<()> {
         if let Action::Transfer { from, to, amount } = operation.action {
@@ -432,29 +330,6 @@ impl Home {
     fn knows_height_of(&self, seq: Seq) -> bool {
         self.settled_at.len() < SETTLED_AT_MAX
             || self.settled_at.first_key_value().is_some_and(|(first, _)| seq > *first)
-    }
-
-    fn reply_approved(&mut self, step: &mut Step, ticket: Ticket, wait: Wait, seq: Seq) {
-        if wait == Wait::Local || seq <= self.bank.watermark(self.me) {
-            step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
-        } else if self.waiting_tickets >= self.limits.waiting_max {
-            // R10: `busy` would say that nothing was decided. The entry stands, and is not settled yet.
-            step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
-        } else {
-            self.waiting_settled.entry(seq).or_default().push(ticket);
-            self.waiting_tickets += 1;
-            step.settle = true;
-        }
-    }
-
-    fn refuse(&mut self, step: &mut Step, request: &Request, tickets: &[Ticket], reason: Reason) {
-        let Request { id, from, to, amount, .. } = *request;
-        // Remembered at once, though written with the step: the next request of the batch may be its twin.
-        let refusal = Refusal { id, from, to, amount, reason: reason.clone() };
-        self.memory.refused(&refusal, self.spendable.contains_key(&from));
-        step.refused.push(refusal);
-        let replies = tickets.iter().map(|ticket| HomeAction::Reply(*ticket, Answer::Refused(reason.clone())));
-        step.actions.extend(replies);
     }
 
     /// Turns a step into effects: its records first, then what stands behind them.

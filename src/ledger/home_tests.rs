@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::{Genesis, Run};
+use crate::ledger::{Genesis, Reason, Run};
 
 fn node(name: &str) -> NodeId {
     name.parse().unwrap()

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::types::{Epoch, Hash, NodeId};
 
 pub mod address;
+pub mod audit;
 mod check;
 pub mod host;
 pub mod journal;
@@ -19,10 +20,11 @@ pub mod recover;
 pub mod redb;
 
 pub use address::{StoreAddress, StoreAddressError};
+pub use audit::{Audit, audit};
 pub use host::{StoreFuture, StoreHost, StoreThread};
 pub use journal::{Accepted, Head, Journal};
 pub use memory::{Disk, Fault, MemoryStore};
-pub use recover::{Audit, RecoverOptions, Recovered, audit, check_owner, read_blocks, recover};
+pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
 
 /// An ordered sequence of records with ascending ids.

@@ -13,7 +13,7 @@ use crate::ledger::{Action, Bank, Block, Genesis, HomeStart, Memory, Operation};
 use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 
 /// How much of a stream is in memory at once while it is loaded.
-const CHUNK_BYTES: usize = 4 << 20;
+pub(super) const CHUNK_BYTES: usize = 4 << 20;
 
 /// Whose store it has to be, and what a new one is created with.
 #[derive(Clone, Debug)]
@@ -98,46 +98,6 @@ pub fn recover(store: &mut dyn Store, start: &RecoverOptions) -> Result<Recovere
     })
 }
 
-/// A store that was read whole and found intact.
-#[derive(Debug)]
-pub struct Audit {
-    /// Whose store it is.
-    pub node: NodeId,
-    /// The bank it belongs to.
-    pub genesis: Genesis,
-    /// The state after its chain, and its log.
-    pub home: HomeStart,
-    /// The hashes of its blocks, genesis first.
-    pub hashes: Vec<Hash>,
-}
-
-/// Verifies a whole store that no node is using, and changes nothing: every checksum, every hash, every entry.
-///
-/// # Errors
-/// All of [`StoreError`]; [`StoreError::Corrupt`] names what is damaged or missing.
-pub fn audit(store: &mut dyn Store) -> Result<Audit, StoreError> {
-    let Fields { identity, head, horizons, .. } = Fields::load(&store.fields()?)?;
-    let (key, first) = (Stream::Chain.key(0), store.read(Stream::Chain, 0, 0, 0)?);
-    let (_, bytes) = first.first().ok_or_else(|| StoreError::missing(&*key))?;
-    let genesis: Genesis = record::decode(&key, Kind::Genesis, bytes)?;
-    let Identity { node, bank: cluster, incarnation } = identity;
-    if genesis.id() != cluster {
-        return Err(StoreError::corrupt(key, "it is not the genesis that the identity names"));
-    }
-    let options = RecoverOptions { me: node, genesis, token: 0, incarnation, ids_remembered_max: usize::MAX };
-    let mut memory = Memory::new(usize::MAX);
-    horizons.iter().for_each(|(owner, id)| memory.raise_horizon(*owner, *id));
-    let (bank, settled_at) = replay(store, &options, &head, &mut memory, &mut BTreeMap::new())?;
-    load_refused(store, &head, &bank, &mut memory)?;
-    let log = load_log(store, &head)?;
-    let mut hashes = vec![cluster];
-    while (hashes.len() as u64) <= head.height.0 {
-        let next = Height(hashes.len() as u64);
-        hashes.extend(read_blocks(store, next, head.height, CHUNK_BYTES)?.iter().map(|block| block.hash()));
-    }
-    Ok(Audit { node, genesis: options.genesis, home: HomeStart { bank, log, memory, settled_at }, hashes })
-}
-
 /// Looks, and changes nothing, whether the store is one of node `me` of this bank, or new.
 ///
 /// # Errors
@@ -215,16 +175,16 @@ fn refuse_remains(store: &mut dyn Store, stored: &BTreeMap<String, Vec<u8>>) -> 
 }
 
 /// What the fields hold, each checked against the head.
-struct Fields {
-    identity: Identity,
-    head: Head,
+pub(super) struct Fields {
+    pub(super) identity: Identity,
+    pub(super) head: Head,
     slot: Option<Slot>,
     peers: BTreeMap<NodeId, Incarnation>,
-    horizons: BTreeMap<Option<AccountId>, TransferId>,
+    pub(super) horizons: BTreeMap<Option<AccountId>, TransferId>,
 }
 
 impl Fields {
-    fn load(stored: &BTreeMap<String, Vec<u8>>) -> Result<Self, StoreError> {
+    pub(super) fn load(stored: &BTreeMap<String, Vec<u8>>) -> Result<Self, StoreError> {
         let get = |name: &str| stored.get(name).ok_or_else(|| StoreError::missing(name));
         let identity: Identity = record::decode(field::IDENTITY, Kind::Identity, get(field::IDENTITY)?)?;
         let head: Head = record::decode(field::HEAD, Kind::Head, get(field::HEAD)?)?;
@@ -285,7 +245,7 @@ impl Fields {
 }
 
 /// Applies the whole chain, and remembers what of it is this node's own.
-fn replay(
+pub(super) fn replay(
     store: &mut dyn Store,
     start: &RecoverOptions,
     head: &Head,
@@ -347,7 +307,7 @@ fn replay(
 }
 
 /// The unsettled entries, from the watermark + 1 on.
-fn load_log(store: &mut dyn Store, head: &Head) -> Result<Vec<Operation>, StoreError> {
+pub(super) fn load_log(store: &mut dyn Store, head: &Head) -> Result<Vec<Operation>, StoreError> {
     let mut log: Vec<Operation> = Vec::new();
     let mut next = head.log_first.0;
     for_each_record(store, Stream::Log, next, |id, bytes| {
@@ -375,7 +335,12 @@ fn load_log(store: &mut dyn Store, head: &Head) -> Result<Vec<Operation>, StoreE
     Ok(log)
 }
 
-fn load_refused(store: &mut dyn Store, head: &Head, bank: &Bank, memory: &mut Memory) -> Result<(), StoreError> {
+pub(super) fn load_refused(
+    store: &mut dyn Store,
+    head: &Head,
+    bank: &Bank,
+    memory: &mut Memory,
+) -> Result<(), StoreError> {
     let mut next = head.refused_first;
     for_each_record(store, Stream::Refused, next, |id, bytes| {
         let key = Stream::Refused.key(id);

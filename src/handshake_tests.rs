@@ -1,0 +1,138 @@
+use super::*;
+use crate::paxos::{Accepted, Prepare, ReconcileRequest};
+use crate::types::CollectionNumber;
+
+fn node(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+fn link(own: &str, peer: &str, epoch: u64) -> Link {
+    let own = Identity {
+        node: node(own),
+        cluster: Hash::ZERO,
+        nodes: ["A", "B", "C"].map(node).into(),
+        incarnation: Incarnation(u64::from(own.as_bytes()[0])),
+        epoch: Epoch { number: epoch, token: epoch },
+        client_address: None,
+    };
+    Link::new(own, node(peer), true, Height(0), None)
+}
+
+fn hello_of(effects: &[Effect<LinkAction>]) -> Hello {
+    let hello = effects.iter().find_map(|effect| match effect {
+        Effect::Act(LinkAction::Send(Message::Hello(hello))) => Some(hello.clone()),
+        _ => None,
+    });
+    hello.expect("a HELLO")
+}
+
+fn says_hello(effects: &[Effect<LinkAction>]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Act(LinkAction::Send(Message::Hello(_)))))
+}
+
+#[test]
+fn r11_the_peers_incarnation_is_durable_before_the_link_is_used() {
+    let (mut a, mut b) = (link("A", "B", 1), link("B", "A", 1));
+    let _ = b.on_connection(true);
+    let effects = b.receive(Message::Hello(hello_of(&a.on_connection(true))));
+    assert_eq!(effects[0], Effect::Persist(Record::Peer { node: node("A"), incarnation: Incarnation(65) }));
+    assert!(effects.contains(&act(LinkAction::Up { votes: true })));
+    let answer = hello_of(&effects);
+    assert_eq!(answer.known.incarnation, Some(Incarnation(65)));
+    let effects = a.receive(Message::Hello(answer));
+    assert!(!says_hello(&effects), "B has heard A already");
+}
+
+#[test]
+fn nothing_passes_before_hello() {
+    let mut a = link("A", "B", 1);
+    let _ = a.on_connection(true);
+    let message = Message::ReconcileRequest(ReconcileRequest {});
+    assert_eq!(a.receive(message.clone()), []);
+    assert_eq!(a.send(message), []);
+}
+
+#[test]
+fn whoever_does_not_belong_is_refused_once_with_the_reason() {
+    let mut b = link("B", "A", 1);
+    let hello = hello_of(&b.on_connection(true));
+    let wrong = [
+        Hello { version: 9, ..hello.clone() },
+        Hello { cluster: Hash::from_bytes([1; 32]), ..hello.clone() },
+        Hello { node: node("C"), ..hello.clone() },
+    ];
+    for hello in wrong {
+        let mut a = link("A", "B", 1);
+        let _ = a.on_connection(true);
+        let effects = a.receive(Message::Hello(hello.clone()));
+        assert!(matches!(effects[..], [Effect::Act(LinkAction::Refused(_))]), "{effects:?}");
+        assert_eq!(a.receive(Message::Hello(hello)), [], "two that refuse each other do not shout for ever");
+        assert!(!a.is_up());
+    }
+}
+
+#[test]
+fn r11_a_peer_with_another_store_is_refused_and_told_what_is_known() {
+    let mut a =
+        Link { known: KnownOfYou { incarnation: Some(Incarnation(7)), ..Default::default() }, ..link("A", "B", 1) };
+    let _ = a.on_connection(true);
+    let effects = a.receive(Message::Hello(hello_of(&link("B", "A", 1).on_connection(true))));
+    assert!(matches!(effects[0], Effect::Act(LinkAction::Refused(LinkRefusal::Incarnation { .. }))));
+    assert_eq!(hello_of(&a.on_heartbeat()).known.incarnation, Some(Incarnation(7)));
+}
+
+#[test]
+fn a_restarted_peer_replaces_its_older_process_and_learns_what_was_seen_of_it() {
+    let mut a = link("A", "B", 1);
+    let _ = a.on_connection(true);
+    let hello = |epoch| Message::Hello(hello_of(&link("B", "A", epoch).on_connection(true)));
+    let _ = a.receive(hello(1));
+    let ballot = Ballot { round: 4, node: node("A") };
+    let vote = Accepted { ballot, height: Height(3), hash: Hash::ZERO };
+    let _ = a.receive(Message::Accepted(vote));
+    let effects = a.receive(hello(2));
+    let (down, up) = (act(LinkAction::Down), act(LinkAction::Up { votes: true }));
+    assert_eq!(effects.iter().filter(|effect| [&down, &up].contains(effect)).count(), 2);
+    let known = hello_of(&effects).known;
+    assert_eq!((known.promised, known.accepted), (Some(ballot), Some((ballot, Height(3)))));
+    assert_eq!(a.receive(hello(1)), [], "the older process is not heard any more");
+}
+
+#[test]
+fn a_message_that_cannot_be_is_refused() {
+    let mut a = link("A", "B", 1);
+    let _ = a.on_connection(true);
+    let _ = a.receive(Message::Hello(hello_of(&link("B", "A", 1).on_connection(true))));
+    let prepare = |round, name| {
+        let ballot = Ballot { round, node: node(name) };
+        Message::Prepare(Prepare { ballot, height: Height(1), collection: CollectionNumber(1) })
+    };
+    for wrong in [prepare(u64::MAX, "B"), prepare(1, "C"), prepare(1, "Z")] {
+        assert!(matches!(a.receive(wrong)[..], [Effect::Act(LinkAction::Refused(_))]));
+    }
+    assert_eq!(a.receive(prepare(1, "B")), [act(LinkAction::Deliver(prepare(1, "B")))]);
+}
+
+#[test]
+fn a_late_hello_does_not_open_a_broken_link() {
+    let mut a = link("A", "B", 1);
+    let hello = Message::Hello(hello_of(&link("B", "A", 1).on_connection(true)));
+    let _ = a.on_connection(true);
+    let _ = a.receive(hello.clone());
+    let _ = a.on_connection(false);
+    let _ = a.receive(hello);
+    assert!(!a.is_up());
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_taken_for_gone_until_it_speaks_again() {
+    let mut a = link("A", "B", 1);
+    let hello = Message::Hello(hello_of(&link("B", "A", 1).on_connection(true)));
+    let _ = a.on_connection(true);
+    let _ = a.receive(hello.clone());
+    for _ in 0..SILENT_MAX {
+        assert!(says_hello(&a.on_heartbeat()) && a.is_up());
+    }
+    assert_eq!(a.on_heartbeat()[0], act(LinkAction::Down));
+    assert!(a.receive(hello).contains(&act(LinkAction::Up { votes: true })));
+}
