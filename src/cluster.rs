@@ -38,8 +38,8 @@ impl ClusterConfig {
 /// Why a cluster does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// A node's store.
-    #[error("node {node}: {error}")]
+    /// A node's store; its source says what is wrong and what to do.
+    #[error("the store of node {node}")]
     Store {
         /// The node.
         node: NodeId,

@@ -4,19 +4,29 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-/// Cargo builds the examples along with the tests, beside them.
-fn built(kind: &str, name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join(kind).join(name);
-    assert!(path.exists(), "{} is not built: run cargo test without --test", path.display());
-    path
+/// The example, built from the sources as they are now: a test alone does not make cargo build it.
+fn example() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let [profile, target] = [2, 3].map(|up| test.ancestors().nth(up).unwrap());
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--example", "three_nodes", "--target-dir"])
+            .arg(target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        profile.join("examples").join("three_nodes")
+    })
 }
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(built("examples", "three_nodes")).args(arguments).output().unwrap()
+    Command::new(example()).args(arguments).output().unwrap()
 }
 
 fn json_of(arguments: &[&str]) -> Value {
@@ -220,7 +230,7 @@ fn a_damaged_store_is_named_and_nothing_is_served_from_it() {
     let length = std::fs::metadata(&damaged).unwrap().len();
     std::fs::OpenOptions::new().write(true).open(&damaged).unwrap().set_len(length / 2).unwrap();
     let stderr = refused(&[&file, "--store", &store]);
-    assert!(stderr.contains("B.redb"), "{stderr}");
+    assert_eq!(stderr.matches("B.redb").count(), 1, "named once: {stderr}");
     let check = Command::new(env!("CARGO_BIN_EXE_paxbank")).args(["check", "--store", &store]).output().unwrap();
     assert_eq!(check.status.code(), Some(5), "{}", String::from_utf8_lossy(&check.stderr));
 }
@@ -233,7 +243,7 @@ fn a_process_that_is_killed_at_any_moment_loses_no_approval_that_it_told() {
     let transfers = file(directory.path(), &lines);
     let mut told = 0;
     for round in 1..=3u32 {
-        let mut running = Command::new(built("examples", "three_nodes"))
+        let mut running = Command::new(example())
             .args([&transfers, "--store", &store])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
@@ -254,4 +264,17 @@ fn a_process_that_is_killed_at_any_moment_loses_no_approval_that_it_told() {
     let logs: usize =
         after["nodes"].as_object().unwrap().values().map(|node| node["log"].as_array().unwrap().len()).sum();
     assert!(settled + logs > told, "{told} approvals were told, {settled} are settled and {logs} are not");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly() {
+    let mut running = Command::new(example())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(running.stdout.take());
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.success());
 }

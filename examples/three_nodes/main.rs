@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use paxos_banking::cli::say;
 use paxos_banking::ledger::Genesis;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets;
@@ -92,7 +93,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     };
     match arguments.output {
         Output::Human => report.print_human(),
-        Output::Json => println!("{}", report.json()),
+        Output::Json => say(&report.json().to_string()),
     }
     Ok(())
 }

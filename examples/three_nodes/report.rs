@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use paxos_banking::actors::message::BankView;
+use paxos_banking::cli::say;
 use paxos_banking::ledger::{Action, Answer, Block, Entry, Genesis, Reason};
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets::Triplet;
@@ -35,7 +36,7 @@ pub async fn run_all(genesis: Genesis, store: StoreAddress, transfers: &[Triplet
     for transfer in transfers {
         let one = decide(&mut bank, transfer).await?;
         if human {
-            println!("{}", one.sentence());
+            say(&one.sentence());
         }
         decided.push(one);
     }
@@ -135,18 +136,18 @@ impl Report {
     }
 
     pub fn print_human(&self) {
-        println!("\nThe nodes:");
+        say("\nThe nodes:");
         for (node, view) in &self.nodes {
-            println!("  {node}  height {}, tip {}", view.height, view.tip.short());
-            println!("     settled    {}", balances(&view.settled));
-            println!("     spendable  {}", balances(&view.spendable));
-            println!("     log        {}", list(view.log.iter()));
+            say(&format!("  {node}  height {}, tip {}", view.height, view.tip.short()));
+            say(&format!("     settled    {}", balances(&view.settled)));
+            say(&format!("     spendable  {}", balances(&view.spendable)));
+            say(&format!("     log        {}", list(view.log.iter())));
         }
-        println!("\nThe chain, the same on every node that runs:");
-        println!("  0  {}  genesis: {} each", self.genesis.id().short(), opening(&self.genesis));
+        say("\nThe chain, the same on every node that runs:");
+        say(&format!("  0  {}  genesis: {} each", self.genesis.id().short(), opening(&self.genesis)));
         for block in &self.blocks {
             let entries: Vec<_> = entries(block).collect();
-            println!("  {}  {}  {}", block.height(), block.hash().short(), list(entries.iter()));
+            say(&format!("  {}  {}  {}", block.height(), block.hash().short(), list(entries.iter())));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use paxos_banking::actors::message::Outgoing;
+use paxos_banking::cli::say;
 use paxos_banking::ledger::{Block, Entry, Genesis, LogOffer, Run};
 use paxos_banking::paxos::{Message, NackKind};
 use paxos_banking::store::StoreAddress;
@@ -66,7 +67,7 @@ pub async fn play(genesis: Genesis, store: StoreAddress, tell: bool) -> Result<R
 impl Story {
     fn say(&self, text: &str) {
         if self.tell {
-            println!("{text}");
+            say(text);
         }
     }
 

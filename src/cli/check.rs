@@ -50,11 +50,13 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn read(file: &Path) -> Result<Audit, Failure> {
     let audited = RedbStore::open(file).and_then(|mut store| audit(&mut store));
-    audited.map_err(|error| match error {
-        StoreError::Corrupt { .. } | StoreError::Conflict { .. } => {
-            Failure::damage(format!("{}: {error}", file.display()))
+    audited.map_err(|error| {
+        let (path, text) = (file.display().to_string(), error.to_string());
+        let message = if text.contains(&path) { text } else { format!("{path}: {text}") };
+        match error {
+            StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(message),
+            _ => Failure::usage(message),
         }
-        other => Failure::usage(format!("{}: {other}", file.display())),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -51,6 +52,14 @@ impl Failure {
     }
 }
 
+/// Prints a line of a result. Where its reader went away, as `head` does, there is nobody to print for: the process ends.
+pub fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// Runs the command. Exit status 0: done, 2: wrong use or configuration, 5: data damaged or contradictory.
 pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command, output } = arguments;
@@ -58,13 +67,15 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check(check) => check.run(),
     };
     match (result, output) {
-        (Ok(report), Output::Human) => print!("{}", report.human),
-        (Ok(report), Output::Json) => println!("{}", report.json),
+        (Ok(report), Output::Human) => say(report.human.trim_end()),
+        (Ok(report), Output::Json) => say(&report.json.to_string()),
         (Err(failure), output) => {
             let Failure { code, status, message } = failure;
             match output {
                 Output::Human => eprintln!("paxbank: {message}"),
-                Output::Json => println!("{}", serde_json::json!({ "error": { "code": code, "message": message } })),
+                Output::Json => {
+                    say(&serde_json::json!({ "error": { "code": code, "message": message } }).to_string());
+                }
             }
             return ExitCode::from(status);
         }

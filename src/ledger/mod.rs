@@ -1,8 +1,8 @@
 //! The bank itself, without any IO: entries, blocks, balances, one home's local log, and exactly-once.
 //!
-//! In reading order: [`entry`] (what a home approves), [`block`] (what the cluster settles), [`bank`] (the state that
-//! a chain leads to), [`mod@compose`] (which block to propose), [`memory`] (exactly once), [`home`] (local approval,
-//! parked requests, settlement).
+//! In reading order: [`request`] (what clients ask), [`entry`] (what a home approves), [`block`] (what the cluster
+//! settles), [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose), [`memory`] (exactly
+//! once), [`home`] (local approval, parked requests, settlement).
 
 pub mod bank;
 pub mod block;
