@@ -42,6 +42,28 @@ pub enum LinkRefusal {
         /// Who is there.
         found: NodeId,
     },
+    /// The peer looks for another node here.
+    #[error("{peer} looks for {wanted} at the address of {own}; compare the addresses of the peers")]
+    Receiver {
+        /// The peer.
+        peer: NodeId,
+        /// Whom it looks for.
+        wanted: NodeId,
+        /// This node.
+        own: NodeId,
+    },
+    /// The peer's process is older than one that was heard before.
+    #[error(
+        "{peer} comes with epoch {found}, epoch {known} of it was heard: it is an older process, or its store went back"
+    )]
+    Epoch {
+        /// The peer.
+        peer: NodeId,
+        /// What it says now.
+        found: u64,
+        /// The newest that was heard.
+        known: u64,
+    },
     /// The peer introduces itself with another store than before.
     #[error("{peer} comes with incarnation {found}, it is known with {known}: its store was lost; it will stop")]
     Incarnation {
@@ -71,8 +93,15 @@ pub enum LinkAction {
     Send(Message),
     /// Hand to the role that it is for.
     Deliver(Message),
-    /// The peer's HELLO, for the reconciliation: which incarnation of this node it knows, and its height.
-    Heard(Option<Incarnation>, Height),
+    /// The peer's HELLO, for the reconciliation and for the node.
+    Heard {
+        /// Which incarnation of this node it knows.
+        knows: Option<Incarnation>,
+        /// Its height.
+        height: Height,
+        /// Where it serves clients.
+        client_address: Option<String>,
+    },
     /// What the peer has seen of this node, for the roles that own it.
     Witness(KnownOfYou),
     /// The link may be used.
@@ -119,6 +148,9 @@ pub struct Link {
     refused: Option<LinkRefusal>,
     known: KnownOfYou,
 }
+
+/// Longest client address that is taken from a peer, in bytes: a host name and a port.
+const ADDRESS_BYTES_MAX: usize = 280;
 
 /// A peer that is not heard for so many heartbeats is taken for gone.
 const SILENT_MAX: u32 = 8;
@@ -182,8 +214,11 @@ impl Link {
             return Vec::new();
         }
         self.silent = 0;
-        if let Message::Hello(hello) = message {
-            return self.on_hello(hello);
+        match message {
+            Message::Hello(hello) => return self.on_hello(hello),
+            // The connection that it ends is the network's business.
+            Message::Refused(_) => return Vec::new(),
+            _ => {}
         }
         if !self.is_up() {
             // Its HELLO was lost, or is on its way: the sender repeats what matters.
@@ -197,19 +232,41 @@ impl Link {
         vec![act(LinkAction::Deliver(message))]
     }
 
-    fn on_hello(&mut self, hello: Hello) -> Effects {
+    /// Whether a process that says this HELLO, on a connection of its own, may be the peer: what speaks against it.
+    ///
+    /// # Errors
+    /// Why it may not. The connection that the link has is better, or the peer must not be talked to at all.
+    pub fn judge(&self, hello: &Hello) -> Result<(), LinkRefusal> {
+        if let Some(refusal) = self.objection(hello) {
+            return Err(refusal);
+        }
+        match self.known.epoch {
+            Some(known) if hello.epoch.number < known.number => {
+                Err(LinkRefusal::Epoch { peer: self.peer, found: hello.epoch.number, known: known.number })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn objection(&self, hello: &Hello) -> Option<LinkRefusal> {
         let peer = self.peer;
-        let refusal = if hello.version != PROTOCOL_VERSION {
+        if hello.version != PROTOCOL_VERSION {
             Some(LinkRefusal::Version { peer, theirs: hello.version, ours: PROTOCOL_VERSION })
         } else if hello.cluster != self.own.cluster {
             Some(LinkRefusal::Cluster { peer, theirs: hello.cluster, ours: self.own.cluster })
         } else if hello.node != peer {
             Some(LinkRefusal::Node { expected: peer, found: hello.node })
+        } else if hello.to != self.own.node {
+            Some(LinkRefusal::Receiver { peer, wanted: hello.to, own: self.own.node })
         } else {
             let other = self.known.incarnation.filter(|known| *known != hello.incarnation);
             other.map(|known| LinkRefusal::Incarnation { peer, found: hello.incarnation, known })
-        };
-        if let Some(refusal) = refusal {
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello) -> Effects {
+        let peer = self.peer;
+        if let Some(refusal) = self.objection(&hello) {
             // The peer hears why from the HELLOs that this node sends anyhow; an answer to each of its own would be
             // answered in turn, without end.
             let told = self.refused.replace(refusal.clone());
@@ -226,7 +283,11 @@ impl Link {
         }
         self.known.epoch = Some(hello.epoch);
         self.known.height = self.known.height.max(hello.height);
-        effects.push(act(LinkAction::Heard(hello.known.incarnation, hello.height)));
+        effects.push(act(LinkAction::Heard {
+            knows: hello.known.incarnation,
+            height: hello.height,
+            client_address: hello.client_address.clone().filter(|address| address.len() <= ADDRESS_BYTES_MAX),
+        }));
         effects.push(act(LinkAction::Witness(hello.known.clone())));
         // A process that voted once votes on: a HELLO that says otherwise is an older one, which was overtaken.
         let voted = self.greeted.is_some_and(|(epoch, votes)| epoch == hello.epoch && votes);
@@ -249,21 +310,23 @@ impl Link {
     }
 
     fn greet(&self) -> Effects {
-        if !self.connected {
-            return Vec::new();
-        }
-        let hello = Hello {
+        if self.connected { vec![act(LinkAction::Send(Message::Hello(self.hello())))] } else { Vec::new() }
+    }
+
+    /// What this node says of itself to the peer, and of the peer. All of it is durable.
+    pub fn hello(&self) -> Hello {
+        Hello {
             version: PROTOCOL_VERSION,
             cluster: self.own.cluster,
             node: self.own.node,
+            to: self.peer,
             incarnation: self.own.incarnation,
             epoch: self.own.epoch,
             votes: self.votes,
             height: self.height,
             client_address: self.own.client_address.clone(),
             known: self.known.clone(),
-        };
-        vec![act(LinkAction::Send(Message::Hello(hello)))]
+        }
     }
 
     /// What no honest peer sends.

@@ -14,6 +14,7 @@
 pub mod actors;
 pub mod cli;
 pub mod cluster;
+pub mod codec;
 pub mod effect;
 pub mod entropy;
 pub mod handshake;
@@ -24,6 +25,7 @@ pub mod reconcile;
 pub mod store;
 pub mod triplets;
 pub mod types;
+pub mod wire;
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -190,7 +190,7 @@ fn contents(message: &Message) -> String {
         Message::BlocksResponse(response) => {
             response.blocks.iter().map(|one| block(one)).collect::<Vec<_>>().join("; ")
         }
-        Message::Hello(_) | Message::ReconcileRequest(_) => String::new(),
+        Message::Hello(_) | Message::Refused(_) | Message::ReconcileRequest(_) => String::new(),
     }
 }
 

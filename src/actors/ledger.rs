@@ -4,6 +4,8 @@
 //! Its core's state may run ahead of the store. Everything that tells of it (answers, views, verdicts) passes the
 //! outbox, so that it leaves once all writes before it are durable.
 
+mod readers;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,14 +14,15 @@ use tokio::sync::oneshot;
 use tracing::{debug, info};
 
 use super::message::{
-    Answers, Applied, Apply, BankView, CollectionDone, Compose, Composed, Delivered, Durable, Examine, Examined, Halt,
-    Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, Submit, Witness,
+    Answers, Applied, Apply, BankView, Collected, CollectionDone, Compose, Composed, Delivered, Durable, Examine,
+    Examined, Halt, Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, StopWaiting, Submit, Witness,
 };
 use super::outbox::Outbox;
 use crate::effect::Effect;
 use crate::ledger::{Answer, Entry, Home, HomeAction, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
 use crate::types::{NodeId, Seq};
+use readers::Readers;
 
 /// The neighbours of a [`LedgerActor`].
 #[derive(Clone)]
@@ -44,6 +47,8 @@ enum Held {
     Examined(Examined),
     Composed(Composed),
     View(oneshot::Sender<BankView>, Box<BankView>),
+    /// A short answer to a reader.
+    Tell(Box<dyn FnOnce()>),
 }
 
 /// A batch of a client's that is not answered wholly.
@@ -71,6 +76,7 @@ pub struct LedgerActor {
     settle_age: Option<Duration>,
     age_timer_runs: bool,
     views_held: usize,
+    readers: Readers,
     start: Vec<Effect<HomeAction>>,
 }
 
@@ -85,8 +91,8 @@ impl LedgerActor {
     ) -> Self {
         let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
         let batches = BTreeMap::new();
-        let (last_batch, age_timer_runs, views_held) = (0, false, 0);
-        Self { me, core, ports, outbox, batches, last_batch, settle_age, age_timer_runs, views_held, start }
+        let (last_batch, age_timer_runs, views_held, readers) = (0, false, 0, Readers::default());
+        Self { me, core, ports, outbox, batches, last_batch, settle_age, age_timer_runs, views_held, readers, start }
     }
 
     fn run(&mut self, effects: Vec<Effect<HomeAction>>, ctx: &mut Context<Self>) {
@@ -110,7 +116,7 @@ impl LedgerActor {
     fn act(&mut self, actions: Vec<Held>) {
         let mut answers: BTreeMap<u64, Vec<(u64, Answer)>> = BTreeMap::new();
         for action in actions {
-            self.views_held -= usize::from(!matches!(action, Held::Home(_)));
+            self.views_held -= usize::from(!matches!(action, Held::Home(_) | Held::Tell(_)));
             match action {
                 Held::Home(HomeAction::Reply(Ticket { batch, index }, answer)) => {
                     if let Some(waiting) = self.batches.get_mut(&batch) {
@@ -127,6 +133,13 @@ impl LedgerActor {
                 Held::Composed(composed) => self.ports.composed.do_send(composed),
                 // A reader that went away needs no view.
                 Held::View(reply_to, view) => drop(reply_to.send(*view)),
+                Held::Tell(tell) => {
+                    self.readers.held -= 1;
+                    tell();
+                }
+                Held::Home(HomeAction::Collected { ticket, height, not_heard }) => {
+                    self.readers.collected(ticket, Collected { height, not_heard });
+                }
             }
         }
         for (number, answers) in answers {
@@ -175,22 +188,33 @@ impl Actor for LedgerActor {
 }
 
 impl Handler<Submit> for LedgerActor {
-    type Result = ();
+    type Result = u64;
 
-    fn handle(&mut self, Submit { requests, reply_to }: Submit, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Submit { requests, reply_to }: Submit, ctx: &mut Context<Self>) -> u64 {
+        self.last_batch += 1;
+        let batch = self.last_batch;
         if requests.is_empty() {
-            return;
+            return batch;
         }
         if self.outbox.len() >= HELD_MAX {
             let busy = requests.into_iter().map(|(tag, _)| (tag, Answer::Busy)).collect();
-            return drop(reply_to.try_send(Answers(busy)));
+            drop(reply_to.try_send(Answers(busy)));
+            return batch;
         }
-        self.last_batch += 1;
-        let batch = self.last_batch;
         let tags: Vec<_> = requests.iter().map(|(tag, _)| *tag).collect();
         self.batches.insert(batch, Batch { open: tags.len(), tags, reply_to });
         let ticketed = (0u32..).zip(requests).map(|(index, (_, request))| (Ticket { batch, index }, request));
         let effects = self.core.submit(ticketed);
+        self.run(effects, ctx);
+        batch
+    }
+}
+
+impl Handler<StopWaiting> for LedgerActor {
+    type Result = ();
+
+    fn handle(&mut self, StopWaiting(batch): StopWaiting, ctx: &mut Context<Self>) {
+        let effects = self.core.stop_waiting(batch);
         self.run(effects, ctx);
     }
 }

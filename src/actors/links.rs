@@ -49,7 +49,7 @@ impl Inboxes {
             Message::ReconcileAck(message) => drop(self.reconcile_ack.try_send(Delivered { from, message })),
             Message::BlocksRequest(message) => drop(self.blocks_request.try_send(Delivered { from, message })),
             Message::BlocksResponse(message) => drop(self.blocks_response.try_send(Delivered { from, message })),
-            Message::Hello(_) => debug_assert!(false, "a HELLO ends at its link"),
+            Message::Hello(_) | Message::Refused(_) => debug_assert!(false, "{} ends at its link", message.name()),
         }
     }
 }

@@ -7,10 +7,15 @@ use actix::{Message as ActixMessage, Recipient};
 use tokio::sync::oneshot;
 
 use crate::effect::{HaltReason, Record, Slot};
-use crate::ledger::{Answer, Block, Candidate, Composition, Entry, Mark, Request};
-use crate::paxos::{Accept, BlocksRequest, CollectionOutcome, KnownOfYou, Message, Prepare, PrepareView, Verdict};
-use crate::store::StoreError;
-use crate::types::{AccountId, Amount, Ballot, CollectionNumber, Epoch, Hash, Height, Incarnation, NodeId};
+use crate::handshake::LinkRefusal;
+use crate::ledger::{Answer, Block, Candidate, Composition, Entry, Mark, Request, Trace};
+use crate::paxos::{
+    Accept, BlocksRequest, CollectionOutcome, Hello, KnownOfYou, Message, Prepare, PrepareView, Verdict,
+};
+use crate::store::{Head, StoreError};
+use crate::types::{
+    AccountId, Amount, Ballot, CollectionNumber, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId,
+};
 
 /// How many messages a role's mailbox holds before those of peers and clients are turned away.
 pub const ROLE_MAILBOX: usize = 1_024;
@@ -27,9 +32,10 @@ pub struct Delivered<M> {
 
 // ---- Clients and observers -> Ledger
 
-/// Transfers for this home, as one batch. Answers come to `reply_to` as they are decided, in any order.
+/// Transfers for this home, as one batch. Answers come to `reply_to` as they are decided, in any order. The result is
+/// the batch's number, for [`StopWaiting`].
 #[derive(Clone, ActixMessage)]
-#[rtype(result = "()")]
+#[rtype(result = "u64")]
 pub struct Submit {
     /// Each with a tag of the client's, which its answer repeats.
     pub requests: Vec<(u64, Request)>,
@@ -41,6 +47,11 @@ pub struct Submit {
 #[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Answers(pub Vec<(u64, Answer)>);
+
+/// The client of a batch waits no longer: whatever can be said of its requests is said now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "()")]
+pub struct StopWaiting(pub u64);
 
 /// What a node knows of the bank; all of it is durable by the time it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +72,63 @@ pub struct BankView {
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
 pub struct ReadBank(pub oneshot::Sender<BankView>);
+
+/// What a node knows of one account; durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountView {
+    /// Height of the node's chain.
+    pub height: Height,
+    /// Settled balance; `None` where the account does not exist.
+    pub settled: Option<Amount>,
+    /// What it can spend; `None` where this is not its home.
+    pub spendable: Option<Amount>,
+}
+
+/// Asks the Ledger for an [`AccountView`]. Where it is too busy, the sender is dropped.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct ReadAccount {
+    /// Whose.
+    pub account: AccountId,
+    /// The reader.
+    pub reply_to: oneshot::Sender<AccountView>,
+}
+
+/// Asks the Ledger for unsettled entries of this home, in seq order. Where it is too busy, the sender is dropped.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct ReadLog {
+    /// The first; entries that are settled by now are left out.
+    pub from: Seq,
+    /// At most so many.
+    pub count: usize,
+    /// The reader.
+    pub reply_to: oneshot::Sender<Vec<Entry>>,
+}
+
+/// Asks the Ledger what this home knows of an id. Where it is too busy, the sender is dropped.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct ReadTrace {
+    /// The id.
+    pub id: TransferId,
+    /// The reader.
+    pub reply_to: oneshot::Sender<Vec<Trace>>,
+}
+
+/// Asks the Ledger for a collection that begins from now on. Where it is too busy, the sender is dropped.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Collect(pub oneshot::Sender<Collected>);
+
+/// A collection is over, and what it settled is applied here, durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// The height after it.
+    pub height: Height,
+    /// Nodes whose unsettled entries were not in it.
+    pub not_heard: BTreeSet<NodeId>,
+}
 
 /// Asks for a settlement now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
@@ -187,8 +255,8 @@ pub struct LinkChanged {
     pub votes: bool,
 }
 
-/// PeerLink to ReconcileActor: what a HELLO said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+/// PeerLink to ReconcileActor and the node: what a HELLO said.
+#[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub struct HelloHeard {
     /// The peer.
@@ -197,6 +265,8 @@ pub struct HelloHeard {
     pub knows: Option<Incarnation>,
     /// Its height.
     pub height: Height,
+    /// Where it serves clients.
+    pub client_address: Option<String>,
 }
 
 /// PeerLink to Ledger and Acceptor: what a peer has seen of this node.
@@ -243,6 +313,11 @@ pub struct ReadBlocks {
     pub reply_to: oneshot::Sender<BlocksRead>,
 }
 
+/// Asks Persistence for the head of the store: all of it is durable.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct ReadHead(pub oneshot::Sender<Head>);
+
 // ---- The node and what surrounds it
 
 /// A role to the node: stop for good.
@@ -274,6 +349,25 @@ pub struct Outgoing {
 #[rtype(result = "()")]
 pub struct Incoming(pub Message);
 
+/// The network to a PeerLink: a connection on which the peer, so it seems, said this HELLO. May it be the link's?
+#[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "Introduction")]
+pub struct Introduced(pub Hello);
+
+/// The network to a PeerLink: what to say first on a new connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "Introduction")]
+pub struct Introduce;
+
+/// A PeerLink to the network: its own HELLO, and whether the peer's is taken.
+#[derive(Clone, Debug, PartialEq, Eq, actix::MessageResponse)]
+pub struct Introduction {
+    /// What this node says.
+    pub hello: Hello,
+    /// Why the peer's HELLO is not taken.
+    pub refusal: Option<LinkRefusal>,
+}
+
 /// The network to a PeerLink: the way to its peer is there, or is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
@@ -292,8 +386,14 @@ pub struct NodeEvent {
 /// What a [`NodeEvent`] tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
+    /// It votes from now on.
+    Admitted,
     /// It serves clients from now on.
     Ready,
+    /// The link to a peer came up, or went down.
+    Link(LinkChanged),
+    /// A peer's HELLO was heard.
+    Heard(HelloHeard),
     /// Peers that it can reach and that vote: whose logs its collections wait for (R9).
     Voters(BTreeSet<NodeId>),
     /// It applied a block, durably.

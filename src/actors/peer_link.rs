@@ -8,8 +8,8 @@ use tracing::{info, warn};
 
 use super::links::Inboxes;
 use super::message::{
-    Admitted, Applied, Connected, Durable, Halt, HelloHeard, Incoming, LinkChanged, Outgoing, Persist, ROLE_MAILBOX,
-    Stop, Transmit, Witness,
+    Admitted, Applied, Connected, Durable, Halt, HelloHeard, Incoming, Introduce, Introduced, Introduction,
+    LinkChanged, Outgoing, Persist, ROLE_MAILBOX, Stop, Transmit, Witness,
 };
 use super::outbox::Outbox;
 use crate::effect::Effect;
@@ -23,8 +23,8 @@ pub struct PeerLinkPorts {
     pub persistence: Recipient<Persist>,
     /// The roles, for what the peer sends.
     pub inboxes: Inboxes,
-    /// The ReconcileActor hears each HELLO.
-    pub hello: Recipient<HelloHeard>,
+    /// The ReconcileActor and the node hear each HELLO.
+    pub hello: Vec<Recipient<HelloHeard>>,
     /// Ledger and Acceptor hear what the peer has seen of this node.
     pub witness: Vec<Recipient<Witness>>,
     /// Proposer and ReconcileActor hear of the link.
@@ -76,7 +76,10 @@ impl PeerLinkActor {
                     drop(self.ports.network.try_send(outgoing));
                 }
                 LinkAction::Deliver(message) => self.ports.inboxes.deliver(peer, message),
-                LinkAction::Heard(knows, height) => self.ports.hello.do_send(HelloHeard { peer, knows, height }),
+                LinkAction::Heard { knows, height, client_address } => {
+                    let heard = HelloHeard { peer, knows, height, client_address };
+                    self.ports.hello.iter().for_each(|who| who.do_send(heard.clone()));
+                }
                 LinkAction::Witness(known) => {
                     self.ports.witness.iter().for_each(|role| role.do_send(Witness(peer, known.clone())));
                 }
@@ -116,6 +119,22 @@ impl Handler<Connected> for PeerLinkActor {
     fn handle(&mut self, Connected(connected): Connected, _: &mut Context<Self>) {
         let effects = self.core.on_connection(connected);
         self.run(effects);
+    }
+}
+
+impl Handler<Introduce> for PeerLinkActor {
+    type Result = Introduction;
+
+    fn handle(&mut self, _: Introduce, _: &mut Context<Self>) -> Introduction {
+        Introduction { hello: self.core.hello(), refusal: None }
+    }
+}
+
+impl Handler<Introduced> for PeerLinkActor {
+    type Result = Introduction;
+
+    fn handle(&mut self, Introduced(hello): Introduced, _: &mut Context<Self>) -> Introduction {
+        Introduction { hello: self.core.hello(), refusal: self.core.judge(&hello).err() }
     }
 }
 

@@ -17,7 +17,7 @@ fn link(probes: &Probes) -> Addr<PeerLinkActor> {
     let ports = PeerLinkPorts {
         persistence: probes.role(),
         inboxes: probes.inboxes(),
-        hello: probes.role(),
+        hello: vec![probes.role()],
         witness: vec![probes.role()],
         changed: vec![probes.role()],
         network: probes.role(),
@@ -42,6 +42,7 @@ fn own_hello(known: KnownOfYou) -> Hello {
         version: PROTOCOL_VERSION,
         cluster: genesis().id(),
         node: node("A"),
+        to: node("B"),
         incarnation: Incarnation(1),
         epoch: EPOCH,
         votes: true,
@@ -54,7 +55,14 @@ fn own_hello(known: KnownOfYou) -> Hello {
 /// What B says, who has heard A before.
 fn their_hello() -> Hello {
     let known = KnownOfYou { incarnation: Some(Incarnation(1)), epoch: Some(EPOCH), ..KnownOfYou::default() };
-    Hello { node: node("B"), incarnation: Incarnation(2), epoch: THEIR_EPOCH, height: Height(4), ..own_hello(known) }
+    Hello {
+        node: node("B"),
+        to: node("A"),
+        incarnation: Incarnation(2),
+        epoch: THEIR_EPOCH,
+        height: Height(4),
+        ..own_hello(known)
+    }
 }
 
 /// What A knows of B from that.
@@ -73,7 +81,7 @@ fn hello(hello: Hello) -> Incoming {
 
 fn heard() -> [Seen; 3] {
     [
-        HelloHeard { peer: node("B"), knows: Some(Incarnation(1)), height: Height(4) }.into(),
+        HelloHeard { peer: node("B"), knows: Some(Incarnation(1)), height: Height(4), client_address: None }.into(),
         Witness(node("B"), their_hello().known).into(),
         LinkChanged { peer: node("B"), up: true, votes: true }.into(),
     ]

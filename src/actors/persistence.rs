@@ -8,9 +8,9 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tracing::{debug, error, warn};
 
-use super::message::{Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, Stop};
+use super::message::{Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop};
 use crate::effect::HaltReason;
-use crate::store::{Journal, StoreError, StoreHost, Write};
+use crate::store::{Head, Journal, StoreError, StoreHost, Write};
 
 /// Bounds and delays of Persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct PersistenceTiming {
 pub struct PersistenceActor {
     store: Box<dyn StoreHost>,
     journal: Journal,
+    /// What the store certainly holds.
+    durable: Head,
     node: Recipient<Halt>,
     timing: PersistenceTiming,
     waiting: Vec<Persist>,
@@ -49,6 +51,7 @@ impl PersistenceActor {
     pub fn new(store: Box<dyn StoreHost>, journal: Journal, node: Recipient<Halt>, timing: PersistenceTiming) -> Self {
         Self {
             store,
+            durable: journal.head().clone(),
             journal,
             node,
             timing,
@@ -103,6 +106,7 @@ impl PersistenceActor {
         ctx.spawn(written.map(|result, actor, ctx| match result {
             Ok(()) => {
                 actor.failures = 0;
+                actor.durable = actor.journal.head().clone();
                 let acks = actor.under_way.take().map(|done| done.acks).unwrap_or_default();
                 for (reply_to, ticket) in acks {
                     reply_to.do_send(Durable(ticket));
@@ -154,6 +158,15 @@ impl Handler<ReadBlocks> for PersistenceActor {
             self.reads.push_back(read);
             self.proceed(ctx);
         }
+    }
+}
+
+impl Handler<ReadHead> for PersistenceActor {
+    type Result = ();
+
+    fn handle(&mut self, ReadHead(reply_to): ReadHead, _: &mut Context<Self>) {
+        // A reader that went away needs no head.
+        drop(reply_to.send(self.durable.clone()));
     }
 }
 

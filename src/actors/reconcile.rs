@@ -143,7 +143,7 @@ impl Actor for ReconcileActor {
 impl Handler<HelloHeard> for ReconcileActor {
     type Result = ();
 
-    fn handle(&mut self, HelloHeard { peer, knows, height }: HelloHeard, ctx: &mut Context<Self>) {
+    fn handle(&mut self, HelloHeard { peer, knows, height, .. }: HelloHeard, ctx: &mut Context<Self>) {
         let effects = self.core.on_hello(peer, knows, height);
         self.run(effects, ctx);
     }

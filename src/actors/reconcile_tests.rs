@@ -30,7 +30,7 @@ fn reconcile(probes: &Probes, admitted: bool) -> Addr<ReconcileActor> {
 }
 
 fn hello(peer: &str, knows: Option<u64>) -> HelloHeard {
-    HelloHeard { peer: node(peer), knows: knows.map(Incarnation), height: Height(0) }
+    HelloHeard { peer: node(peer), knows: knows.map(Incarnation), height: Height(0), client_address: None }
 }
 
 fn up(peer: &str) -> LinkChanged {

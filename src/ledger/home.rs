@@ -4,6 +4,7 @@
 //! Its state may run ahead of the store: every effect that tells of it stands behind the record that makes it durable.
 
 mod decide;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::memory::{Memory, Refusal};
 use super::request::{Answer, Approval, Request, Ticket, Wait};
 use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
+use waiting::Place;
 
 /// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).
 pub type Mark = u64;
@@ -54,6 +56,15 @@ pub enum HomeAction {
     Reply(Ticket, Answer),
     /// Ask the proposer for a collection that begins from now on; its end is told by [`Home::collection_done`].
     Settle(Mark),
+    /// A collection that began after [`Home::collect`] was called is over, and what it settled is applied.
+    Collected {
+        /// Who called.
+        ticket: Ticket,
+        /// The height after it.
+        height: Height,
+        /// Nodes whose unsettled entries were not in it.
+        not_heard: BTreeSet<NodeId>,
+    },
     /// Tell the other roles that this block is applied and durable.
     Applied {
         /// The block.
@@ -98,10 +109,13 @@ pub struct Home {
     spendable: BTreeMap<AccountId, Amount>,
     memory: Memory,
     parked: BTreeMap<Mark, Parked>,
-    waiting_tickets: usize,
     in_flight: BTreeMap<(AccountId, TransferId), Mark>,
     last_mark: Mark,
     waiting_settled: BTreeMap<Seq, Vec<Ticket>>,
+    /// Every ticket in `parked` and `waiting_settled`, so that those of one batch are found.
+    open: BTreeMap<Ticket, Place>,
+    /// Who waits for a collection to end that begins from the mark on.
+    collecting: BTreeMap<Mark, Ticket>,
     settled_at: BTreeMap<Seq, Height>,
     settling: bool,
 }
@@ -139,10 +153,11 @@ impl Home {
             log: VecDeque::new(),
             memory,
             parked: BTreeMap::new(),
-            waiting_tickets: 0,
             in_flight: BTreeMap::new(),
             last_mark: 0,
             waiting_settled: BTreeMap::new(),
+            open: BTreeMap::new(),
+            collecting: BTreeMap::new(),
             settled_at,
             settling: false,
         };
@@ -249,7 +264,9 @@ impl Home {
         step.actions.push(HomeAction::Applied { block: block.clone(), state: self.bank.state() });
         let still_waiting = self.waiting_settled.split_off(&self.log_first());
         for (seq, tickets) in std::mem::replace(&mut self.waiting_settled, still_waiting) {
-            self.waiting_tickets -= tickets.len();
+            for ticket in &tickets {
+                self.open.remove(ticket);
+            }
             let answer = Answer::Approved(self.approval(seq));
             step.actions.extend(tickets.into_iter().map(|ticket| HomeAction::Reply(ticket, answer.clone())));
         }
@@ -267,7 +284,17 @@ impl Home {
         self.settling = false;
         let mut step = Step::default();
         self.look_again(&mut step, not_heard.map(|not_heard| (began, not_heard)));
-        step.settle |= !self.parked.is_empty() || !self.waiting_settled.is_empty();
+        if let Some(not_heard) = not_heard {
+            let later = self.collecting.split_off(&(began + 1));
+            for ticket in std::mem::replace(&mut self.collecting, later).into_values() {
+                step.actions.push(HomeAction::Collected {
+                    ticket,
+                    height: self.bank.height(),
+                    not_heard: not_heard.clone(),
+                });
+            }
+        }
+        step.settle |= !(self.parked.is_empty() && self.waiting_settled.is_empty() && self.collecting.is_empty());
         self.finish(step)
     }
 

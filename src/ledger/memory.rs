@@ -34,6 +34,16 @@ impl Content {
     pub fn of(request: &Request) -> Self {
         Self { to: request.to, amount: request.amount }
     }
+
+    /// The credit account.
+    pub fn to(self) -> AccountId {
+        self.to
+    }
+
+    /// The amount.
+    pub fn amount(self) -> Amount {
+        self.amount
+    }
 }
 
 /// What came of an id.
@@ -124,6 +134,16 @@ impl Memory {
             None if self.horizon(owner) >= Some(request.id) => Lookup::Expired,
             None => Lookup::New,
         }
+    }
+
+    /// Every debit account that `id` was used with, as far as it is remembered.
+    pub fn find(&self, id: TransferId) -> impl Iterator<Item = (AccountId, Content, &Outcome)> {
+        self.shelves
+            .values()
+            .flat_map(move |shelf| {
+                shelf.known.range((id, AccountId::FIRST)..).take_while(move |((found, _), _)| *found == id)
+            })
+            .map(|((_, from), (content, outcome))| (*from, *content, outcome))
     }
 
     /// Remembers an approval.

@@ -112,4 +112,34 @@ pub enum Answer {
     Busy,
     /// Nothing was decided: the node has not caught up yet. Ask again later.
     NotReady,
+    /// Nothing is decided yet, and the client waits no longer. The request is in flight: the same id finds it there, or
+    /// finds its outcome.
+    Pending,
+}
+
+/// What became of an id that was used with one debit account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Trace {
+    /// The id.
+    pub id: TransferId,
+    /// Debit account.
+    pub from: AccountId,
+    /// Credit account.
+    pub to: AccountId,
+    /// The amount.
+    pub amount: Amount,
+    /// What was decided.
+    pub verdict: Verdict,
+}
+
+/// What a [`Trace`] ends in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Approved, durably.
+    Approved(Approval),
+    /// Refused for good.
+    Refused(Reason),
+    /// Parked at its home until a settlement decides.
+    Pending,
 }

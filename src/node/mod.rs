@@ -14,14 +14,14 @@ use actix::{Actor, Addr, Context, Handler, Recipient};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use crate::actors::LedgerActor;
 use crate::actors::message::{
-    Answers, BankView, BlocksRead, Connected, Incoming, NodeEvent, Outgoing, ReadBank, ReadBlocks, SettleNow, Stop,
-    Submit,
+    Answers, BankView, BlocksRead, Connected, Incoming, Introduce, Introduced, NodeEvent, Outgoing, ReadBank,
+    ReadBlocks, SettleNow, Stop, Submit,
 };
 use crate::actors::persistence::PersistenceTiming;
 use crate::actors::proposer::ProposerTiming;
 use crate::actors::reconcile::ReconcileTiming;
+use crate::actors::{LedgerActor, PersistenceActor};
 use crate::entropy::Entropy;
 use crate::ledger::{Answer, Genesis, HomeLimits, Request};
 use crate::paxos::BlocksRequest;
@@ -119,6 +119,10 @@ pub fn abort_on_panic() {
 pub struct LinkPort {
     /// For messages of the peer.
     pub incoming: Recipient<Incoming>,
+    /// What to say first on a new connection.
+    pub introduce: Recipient<Introduce>,
+    /// What the peer said first on it.
+    pub introduced: Recipient<Introduced>,
     /// For the state of the way to it.
     pub connected: Recipient<Connected>,
 }
@@ -130,7 +134,7 @@ pub struct Node {
     incarnation: Incarnation,
     epoch: Epoch,
     ledger: Addr<LedgerActor>,
-    persistence: Recipient<ReadBlocks>,
+    persistence: Addr<PersistenceActor>,
     links: BTreeMap<NodeId, LinkPort>,
     root: Addr<Root>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use actix::{Actor, ActorContext, Context, Handler, Recipient};
 use tracing::error;
 
-use crate::actors::message::{Applied, Halt, Happened, LinkChanged, NodeEvent, Ready, Stop};
+use crate::actors::message::{Admitted, Applied, Halt, Happened, HelloHeard, LinkChanged, NodeEvent, Ready, Stop};
 use crate::types::NodeId;
 
 /// Knows all roles of the node, so that one that halts takes the others with it.
@@ -18,8 +18,13 @@ pub(super) struct Root {
 
 impl Root {
     fn tell(&self, what: Happened) {
-        // An observer that cannot keep up misses events; the node does not wait for it.
-        drop(self.events.try_send(NodeEvent { node: self.id, what }));
+        let event = NodeEvent { node: self.id, what };
+        match event.what {
+            // These come a few times in a node's life, and nobody may miss them.
+            Happened::Admitted | Happened::Ready | Happened::Halted(_) => self.events.do_send(event),
+            // An observer that cannot keep up misses events; the node does not wait for it.
+            _ => drop(self.events.try_send(event)),
+        }
     }
 }
 
@@ -47,6 +52,22 @@ impl Handler<Stop> for Root {
     }
 }
 
+impl Handler<Admitted> for Root {
+    type Result = ();
+
+    fn handle(&mut self, _: Admitted, _: &mut Context<Self>) {
+        self.tell(Happened::Admitted);
+    }
+}
+
+impl Handler<HelloHeard> for Root {
+    type Result = ();
+
+    fn handle(&mut self, heard: HelloHeard, _: &mut Context<Self>) {
+        self.tell(Happened::Heard(heard));
+    }
+}
+
 impl Handler<Ready> for Root {
     type Result = ();
 
@@ -58,7 +79,9 @@ impl Handler<Ready> for Root {
 impl Handler<LinkChanged> for Root {
     type Result = ();
 
-    fn handle(&mut self, LinkChanged { peer, up, votes }: LinkChanged, _: &mut Context<Self>) {
+    fn handle(&mut self, changed: LinkChanged, _: &mut Context<Self>) {
+        let LinkChanged { peer, up, votes } = changed;
+        self.tell(Happened::Link(changed));
         let changed = if up && votes { self.voters.insert(peer) } else { self.voters.remove(&peer) };
         if changed {
             self.tell(Happened::Voters(self.voters.clone()));

@@ -103,7 +103,7 @@ pub(super) fn wire(
         epoch,
         links: at.ways_in(),
         ledger: at.ledger,
-        persistence: at.persistence.recipient(),
+        persistence: at.persistence,
         root: at.root,
     })
 }
@@ -188,6 +188,7 @@ impl Addresses {
     fn reconcile_ports(&self) -> ReconcilePorts {
         let mut admitted = vec![self.acceptor.clone().recipient()];
         admitted.extend(self.links.values().map(|link| link.clone().recipient()));
+        admitted.push(self.root.clone().recipient());
         ReconcilePorts {
             persistence: self.persistence.clone().recipient(),
             blocks: self.persistence.clone().recipient(),
@@ -204,7 +205,7 @@ impl Addresses {
         PeerLinkPorts {
             persistence: self.persistence.clone().recipient(),
             inboxes: self.inboxes(),
-            hello: self.reconcile.clone().recipient(),
+            hello: vec![self.reconcile.clone().recipient(), self.root.clone().recipient()],
             witness: vec![self.ledger.clone().recipient(), self.acceptor.clone().recipient()],
             changed: vec![
                 self.proposer.clone().recipient(),
@@ -220,6 +221,8 @@ impl Addresses {
     fn ways_in(&self) -> BTreeMap<NodeId, LinkPort> {
         let way_in = |link: &Addr<PeerLinkActor>| LinkPort {
             incoming: link.clone().recipient(),
+            introduce: link.clone().recipient(),
+            introduced: link.clone().recipient(),
             connected: link.clone().recipient(),
         };
         self.links.iter().map(|(peer, link)| (*peer, way_in(link))).collect()

@@ -183,6 +183,8 @@ pub struct Hello {
     pub cluster: Hash,
     /// The sender.
     pub node: NodeId,
+    /// Whom the sender takes the receiver for.
+    pub to: NodeId,
     /// Of the sender's store.
     pub incarnation: Incarnation,
     /// Of the sender's process.
@@ -197,12 +199,20 @@ pub struct Hello {
     pub known: KnownOfYou,
 }
 
+/// REFUSED: the sender does not take the receiver's HELLO, and says why; the last message on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Refused {
+    /// In words, for the receiver's log.
+    pub reason: String,
+}
+
 /// Any message between nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each variant is the message of that name")]
 pub enum Message {
     Hello(Hello),
+    Refused(Refused),
     Prepare(Prepare),
     Promise(Promise),
     Accept(Accept),
@@ -225,6 +235,7 @@ impl Message {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Hello(_) => "HELLO",
+            Self::Refused(_) => "REFUSED",
             Self::Prepare(_) => "PREPARE",
             Self::Promise(_) => "PROMISE",
             Self::Accept(_) => "ACCEPT",

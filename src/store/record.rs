@@ -4,12 +4,11 @@
 //! and its making never change between versions: so a flipped version byte is damage too, and a record that is intact
 //! but newer can be refused by name.
 
-use std::io::Cursor;
-
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use crate::codec;
 use crate::ledger::{Operation, Refusal};
 use crate::types::{Hash, Hasher, Incarnation, NodeId, Seq, TransferId};
 
@@ -18,8 +17,6 @@ pub const VERSION: u8 = 1;
 
 const CHECKSUM_BYTES: usize = 16;
 const HEADER_BYTES: usize = CHECKSUM_BYTES + 2;
-/// Deeper than any payload goes, and too shallow to exhaust a stack.
-const DEPTH_MAX: usize = 32;
 
 /// What a record holds. The numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +95,7 @@ pub fn encode<T: Serialize>(key: &str, kind: Kind, payload: &T) -> Vec<u8> {
 
 fn encode_as<T: Serialize>(key: &str, version: u8, kind: Kind, payload: &T) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
-    rmp_serde::encode::write_named(&mut bytes, payload).expect("payloads are plain data, and a Vec takes every byte");
+    codec::encode_into(&mut bytes, payload);
     bytes[CHECKSUM_BYTES] = version;
     bytes[CHECKSUM_BYTES + 1] = kind as u8;
     let checksum = checksum(key, &bytes[CHECKSUM_BYTES..]);
@@ -126,14 +123,7 @@ pub fn decode<T: DeserializeOwned>(key: &str, kind: Kind, bytes: &[u8]) -> Resul
     if *version != VERSION || *found_kind != kind as u8 {
         return Err(StoreError::corrupt(key, format!("version {version}, kind {found_kind} cannot stand here")));
     }
-    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(payload));
-    deserializer.set_max_depth(DEPTH_MAX);
-    let value = T::deserialize(&mut deserializer)
-        .map_err(|error| StoreError::corrupt(key, format!("it does not decode: {error}")))?;
-    if deserializer.position() != payload.len() as u64 {
-        return Err(StoreError::corrupt(key, "bytes are left over behind its content"));
-    }
-    Ok(value)
+    codec::decode(payload).map_err(|error| StoreError::corrupt(key, error.to_string()))
 }
 
 /// Over the key, and over version, kind and payload.

@@ -100,6 +100,10 @@ pub struct AccountId {
 }
 
 impl AccountId {
+    /// Nobody's account: before all others in order, so that a search can begin there.
+    pub(crate) const FIRST: Self =
+        Self { home: NodeId(Name([0; NODE_NAME_BYTES_MAX])), name: Name([0; ACCOUNT_NAME_BYTES_MAX]) };
+
     /// The account `name@home`.
     pub fn new(name: &str, home: NodeId) -> Result<Self, NameError> {
         Ok(Self { home, name: Name::parse(name)? })

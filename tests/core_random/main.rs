@@ -126,7 +126,7 @@ impl World {
             for event in node.events.drain(..) {
                 match event {
                     Event::Sent(to, message) => self.network.push((*name, to, message)),
-                    Event::Answered(_, Answer::Busy | Answer::NotReady) => {}
+                    Event::Answered(_, Answer::Busy | Answer::NotReady | Answer::Pending) => {}
                     Event::Answered(number, answer) => {
                         let answer = match answer {
                             Answer::Approved(approval) => {

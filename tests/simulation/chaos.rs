@@ -96,7 +96,7 @@ async fn client(
             };
             let patience = Duration::from_millis(100 + entropy.below(3_000));
             if let Ok(Ok(answer)) = timeout(patience, home.transfer(request)).await {
-                let decided = !matches!(answer, Answer::Busy | Answer::NotReady);
+                let decided = !matches!(answer, Answer::Busy | Answer::NotReady | Answer::Pending);
                 observer.send(Answered(request, answer)).await.unwrap();
                 if decided {
                     break;

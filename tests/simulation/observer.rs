@@ -144,7 +144,7 @@ impl Observer {
                 }
                 Known::Refused(reason)
             }
-            Answer::Busy | Answer::NotReady => return,
+            Answer::Busy | Answer::NotReady | Answer::Pending => return,
             // The outcome stays what it was, known or unknown; the chain must agree with it in the end.
             Answer::Expired => return self.expired += 1,
             Answer::Conflict => return self.violated(format!("{request:?} is a conflict: nobody reused an id")),
@@ -235,6 +235,7 @@ impl Handler<NodeEvent> for Observer {
     fn handle(&mut self, NodeEvent { node, what }: NodeEvent, _: &mut Context<Self>) {
         match what {
             Happened::Ready => drop(self.ready.insert(node)),
+            Happened::Admitted | Happened::Link(_) | Happened::Heard(_) => {}
             Happened::Voters(voters) => drop(self.voters.insert(node, voters)),
             Happened::Applied(block) => self.applied(node, &block),
             Happened::Halted(reason) => self.violated(format!("{node} halted: {reason}")),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Home, HomeAction, Mark, Parked, Step};
+use super::{Home, HomeAction, Mark, Parked, Place, Step};
 use crate::ledger::memory::{Content, Lookup, Outcome, Refusal};
 use crate::ledger::{Action, Answer, Operation, Reason, Request, Ticket, Wait};
 use crate::types::{Amount, NodeId, Seq};
@@ -28,11 +28,11 @@ impl Home {
             if Content::of(&parked.request) != Content::of(&request) {
                 return reply(Answer::Conflict);
             }
-            if self.waiting_tickets >= self.limits.waiting_max {
+            if self.open.len() >= self.limits.waiting_max {
                 return reply(Answer::Busy);
             }
             parked.waiting.push((ticket, request.wait));
-            self.waiting_tickets += 1;
+            self.open.insert(ticket, Place::Parked(*mark));
             return;
         }
         let owner = self.spendable.contains_key(&request.from).then_some(request.from);
@@ -58,13 +58,14 @@ impl Home {
         if self.covers(&request) {
             return self.approve(step, &request, &[(ticket, request.wait)]);
         }
-        if self.waiting_tickets >= self.limits.waiting_max {
+        // Parked requests whose clients left count as well: they stay until they are decided.
+        if self.open.len().max(self.parked.len()) >= self.limits.waiting_max {
             return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
         }
         self.last_mark += 1;
         self.in_flight.insert((request.from, request.id), self.last_mark);
         self.parked.insert(self.last_mark, Parked { request, waiting: vec![(ticket, request.wait)] });
-        self.waiting_tickets += 1;
+        self.open.insert(ticket, Place::Parked(self.last_mark));
         step.settle = true;
     }
 
@@ -85,7 +86,9 @@ impl Home {
             }
             let Some(Parked { request, waiting }) = self.parked.remove(&mark) else { continue };
             self.in_flight.remove(&(request.from, request.id));
-            self.waiting_tickets -= waiting.len();
+            for (ticket, _) in &waiting {
+                self.open.remove(ticket);
+            }
             if covered {
                 self.approve(step, &request, &waiting);
             } else {
@@ -115,12 +118,12 @@ impl Home {
     fn reply_approved(&mut self, step: &mut Step, ticket: Ticket, wait: Wait, seq: Seq) {
         if wait == Wait::Local || seq <= self.bank.watermark(self.me) {
             step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
-        } else if self.waiting_tickets >= self.limits.waiting_max {
+        } else if self.open.len() >= self.limits.waiting_max {
             // R10: `busy` would say that nothing was decided. The entry stands, and is not settled yet.
             step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
         } else {
             self.waiting_settled.entry(seq).or_default().push(ticket);
-            self.waiting_tickets += 1;
+            self.open.insert(ticket, Place::Settled(seq));
             step.settle = true;
         }
     }

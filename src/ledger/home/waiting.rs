@@ -1,0 +1,93 @@
+//! Those who wait at a home: for a collection to end, or no longer for their transfers; and what a home can tell of an id.
+
+use super::{Home, HomeAction, Mark, Step};
+use crate::effect::Effect;
+use crate::ledger::memory::Outcome;
+use crate::ledger::request::{Answer, Ticket, Trace, Verdict};
+use crate::ledger::{Entry, Operation};
+use crate::types::{Seq, TransferId};
+
+/// What a ticket that is not answered yet waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// For its request, parked under this mark, to be decided.
+    Parked(Mark),
+    /// For the entry with this seq to be settled.
+    Settled(Seq),
+}
+
+impl Home {
+    /// Somebody wants to know how a collection ended that begins from now on: what it settles is applied by then.
+    pub fn collect(&mut self, ticket: Ticket) -> Vec<Effect<HomeAction>> {
+        if self.halted {
+            return Vec::new();
+        }
+        self.last_mark += 1;
+        self.collecting.insert(self.last_mark, ticket);
+        self.finish(Step { settle: true, ..Step::default() })
+    }
+
+    /// Nobody waits for this collection any more.
+    pub fn stop_collecting(&mut self, ticket: Ticket) {
+        self.collecting.retain(|_, waiting| *waiting != ticket);
+    }
+
+    /// The client of a batch waits no longer. What is approved is told as that, settled or not; what is parked stays
+    /// in flight, and the same id finds it there or its outcome (R10).
+    pub fn stop_waiting(&mut self, batch: u64) -> Vec<Effect<HomeAction>> {
+        let tickets = Ticket { batch, index: 0 }..=Ticket { batch, index: u32::MAX };
+        let places: Vec<_> = self.open.range(tickets).map(|(ticket, place)| (*ticket, *place)).collect();
+        let mut step = Step::default();
+        for (ticket, place) in places {
+            self.open.remove(&ticket);
+            let answer = match place {
+                Place::Parked(mark) => {
+                    if let Some(parked) = self.parked.get_mut(&mark) {
+                        parked.waiting.retain(|(waiting, _)| *waiting != ticket);
+                    }
+                    Answer::Pending
+                }
+                Place::Settled(seq) => {
+                    if let Some(waiting) = self.waiting_settled.get_mut(&seq) {
+                        waiting.retain(|waiting| *waiting != ticket);
+                        if waiting.is_empty() {
+                            self.waiting_settled.remove(&seq);
+                        }
+                    }
+                    Answer::Approved(self.approval(seq))
+                }
+            };
+            step.actions.push(HomeAction::Reply(ticket, answer));
+        }
+        self.finish(step)
+    }
+
+    /// What this home knows of an id, for each debit account that it was used with.
+    pub fn trace(&self, id: TransferId) -> Vec<Trace> {
+        let parked = self.parked.values().map(|parked| &parked.request).filter(|request| request.id == id);
+        let in_flight = parked.map(|request| Trace {
+            id,
+            from: request.from,
+            to: request.to,
+            amount: request.amount,
+            verdict: Verdict::Pending,
+        });
+        let decided = self.memory.find(id).map(|(from, content, outcome)| {
+            let verdict = match outcome {
+                Outcome::Approved(seq) => Verdict::Approved(self.approval(*seq)),
+                Outcome::Refused(reason, _) => Verdict::Refused(reason.clone()),
+            };
+            Trace { id, from, to: content.to(), amount: content.amount(), verdict }
+        });
+        in_flight.chain(decided).collect()
+    }
+
+    /// The unsettled entries from `from` on, at most `count` of them.
+    pub fn log_from(&self, from: Seq, count: usize) -> Vec<Entry> {
+        let first = self.log_first();
+        let skipped = usize::try_from(from.0.saturating_sub(first.0)).unwrap_or(usize::MAX).min(self.log.len());
+        let entry =
+            |(seq, operation): (u64, &Operation)| Entry { origin: self.me, seq: Seq(seq), operation: *operation };
+        (first.0 + skipped as u64..).zip(self.log.range(skipped..).take(count)).map(entry).collect()
+    }
+}

@@ -1,0 +1,7 @@
+//! What passes over sockets: frames, and what clients and nodes say to each other in them. What peers say in theirs is
+//! [`crate::paxos::Message`].
+
+pub mod client;
+pub mod frame;
+
+pub use frame::{FrameError, FrameLimits, read_frame, write_frame};
