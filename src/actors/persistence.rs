@@ -33,6 +33,8 @@ pub struct PersistenceActor {
     reads: VecDeque<ReadBlocks>,
     under_way: Option<UnderWay>,
     reading: bool,
+    /// The last thing done was a write: a reader comes next, or a busy node would never serve one.
+    wrote: bool,
     failures: u32,
     halted: bool,
 }
@@ -59,6 +61,7 @@ impl PersistenceActor {
             reads: VecDeque::new(),
             under_way: None,
             reading: false,
+            wrote: false,
             failures: 0,
             halted: false,
         }
@@ -68,7 +71,9 @@ impl PersistenceActor {
         if self.under_way.is_some() || self.reading || self.halted {
             return;
         }
-        if !self.waiting.is_empty() {
+        let reader_first = self.wrote && !self.reads.is_empty();
+        self.wrote = !self.waiting.is_empty() && !reader_first;
+        if self.wrote {
             let waiting = std::mem::take(&mut self.waiting);
             let mut records = Vec::new();
             let mut acks = Vec::with_capacity(waiting.len());
