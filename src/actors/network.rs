@@ -173,7 +173,7 @@ impl Handler<Opened> for TcpNetwork {
             info!(%peer, epoch = hello.epoch.number, "a new connection replaces the one before");
         }
         port.connected.do_send(Connected(true));
-        port.incoming.do_send(Incoming(Message::Hello(*hello)));
+        port.incoming.do_send(Incoming(Message::Hello(hello)));
         number
     }
 }

@@ -102,7 +102,7 @@ impl Dialler {
         let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(Ended::Unreachable)?;
         let mut connection = Connection::new(stream, *timing)?;
         let introduction = port.introduce.send(Introduce).await.map_err(|_| Ended::Stopping)?;
-        connection.send(&Message::Hello(introduction.hello)).await?;
+        connection.send(&introduction.hello.into()).await?;
         let hello = connection.read_hello().await?;
         let introduction = port.introduced.send(Introduced(hello.clone())).await.map_err(|_| Ended::Stopping)?;
         if let Some(refusal) = introduction.refusal {
@@ -167,7 +167,7 @@ async fn answer(
         };
         who = peer.to_string();
         let introduction = port.introduced.send(Introduced(hello.clone())).await.map_err(|_| Ended::Stopping)?;
-        connection.send(&Message::Hello(introduction.hello)).await?;
+        connection.send(&introduction.hello.into()).await?;
         if let Some(refusal) = introduction.refusal {
             return Ok(connection.refuse(refusal.to_string()).await);
         }
@@ -204,7 +204,7 @@ impl Connection {
     async fn read_hello(&mut self) -> Result<Hello, Ended> {
         let frame = read_frame(&mut self.from, &self.timing.hello_limits()).await?;
         let refusal = match codec::decode(&frame) {
-            Ok(Message::Hello(hello)) => return Ok(hello),
+            Ok(Message::Hello(hello)) => return Ok(*hello),
             Ok(Message::Refused(Refused { reason })) => return Err(Ended::RefusedByPeer(shown(&reason))),
             Ok(other) => format!("the first message is {}, not HELLO", other.name()),
             Err(error) => match codec::decode(&frame) {
