@@ -23,7 +23,7 @@ mod address;
 mod connection;
 
 pub use address::{RedisAddress, RedisPlace};
-use connection::{Call, Connection};
+use connection::{Call, Connection, code};
 
 const EPOCH_SCRIPT: &str = include_str!("redis/epoch.lua");
 const READ_SCRIPT: &str = include_str!("redis/read.lua");
@@ -108,7 +108,7 @@ impl RedisStore {
         };
         let answer = ask(&mut connection, &self.keys);
         // An error reply leaves the connection as it was. After anything else, the next answer could be this one's.
-        if answer.as_ref().map_or_else(|error| error.code().is_some_and(|code| code != "READONLY"), |_| true) {
+        if answer.as_ref().map_or_else(|error| code(error).is_some_and(|code| code != "READONLY"), |_| true) {
             self.connection = Some(connection);
         }
         answer.map_err(|error| call.failed(&self.address, &error))
@@ -139,7 +139,7 @@ impl RedisStore {
     ) -> Result<Vec<Value>, StoreError> {
         let mut wrong = false;
         let answer = self.with(Call::Read, |connection, keys| {
-            ask(connection, &keys[key]).inspect_err(|error| wrong = error.code() == Some("WRONGTYPE"))
+            ask(connection, &keys[key]).inspect_err(|error| wrong = code(error) == Some("WRONGTYPE"))
         });
         if wrong {
             return Err(self.wrong_type(key, b"key of another type"));

@@ -65,7 +65,7 @@ impl Call {
     /// What an error means that came instead of the answer.
     pub(super) fn failed(self, address: &RedisAddress, error: &RedisError) -> StoreError {
         let said = words(error);
-        match error.code() {
+        match code(error) {
             Some("READONLY") => unsafe_role(address, "replica"),
             Some(code) if PASSING.contains(&code) || FORBIDDEN.contains(&code) => {
                 self.not_done(format!("{address}: {said}"))
@@ -121,7 +121,7 @@ impl Connection {
         if address.database != 0 {
             let mut select = ::redis::cmd("SELECT");
             select.arg(address.database);
-            self.ask::<()>(select).map_err(|error| match error.code() {
+            self.ask::<()>(select).map_err(|error| match code(&error) {
                 Some("ERR") => StoreError::Open { path: address.to_string(), what: words(&error) },
                 _ => failed(error),
             })?;
@@ -137,7 +137,7 @@ impl Connection {
             asked.arg("GET").arg(setting);
             let value = match self.ask::<Vec<String>>(asked) {
                 Ok(pair) => pair.into_iter().nth(1).unwrap_or_else(|| "not to be found".to_owned()),
-                Err(error) if error.code().is_some_and(|code| !PASSING.contains(&code)) => {
+                Err(error) if code(&error).is_some_and(|code| !PASSING.contains(&code)) => {
                     format!("not to be read ({})", words(&error))
                 }
                 Err(error) => return Err(not_opened(address, &error)),
@@ -168,7 +168,7 @@ impl Connection {
         };
         match self.run_loaded(&digest, keys, arguments) {
             // Somebody flushed the scripts.
-            Err(error) if error.code() == Some("NOSCRIPT") => {
+            Err(error) if code(&error) == Some("NOSCRIPT") => {
                 let digest = self.load(script)?;
                 self.run_loaded(&digest, keys, arguments)
             }
@@ -250,7 +250,7 @@ impl<'a> Info<'a> {
 
 /// What an error reply means to somebody who has only just connected.
 fn not_opened(address: &RedisAddress, error: &RedisError) -> StoreError {
-    match error.code() {
+    match code(error) {
         Some(code) if FORBIDDEN.contains(&code) => {
             let what = format!("{}; passwords are not supported yet, nor users with few permissions", words(error));
             StoreError::Open { path: address.to_string(), what }
@@ -266,6 +266,14 @@ fn unsafe_role(address: &RedisAddress, found: &str) -> StoreError {
         found: found.to_owned(),
         needed: "master".to_owned(),
     }
+}
+
+/// What kind of error reply this is; `None` where it is no reply at all.
+pub(super) fn code(error: &RedisError) -> Option<&str> {
+    let code = error.code()?;
+    // Redis 6.2 puts the line of the script before what it refused there: "@user_script: 165: -OOM command not ...".
+    let refused = error.detail().filter(|_| code.starts_with("@user_script")).and_then(|said| said.split_once(": -"));
+    refused.and_then(|(_, said)| said.split_whitespace().next()).or(Some(code))
 }
 
 /// The server's own words, where the error is its reply.
