@@ -243,13 +243,23 @@ fn a_damaged_store_is_named_and_nothing_is_served_from_it() {
 #[test]
 fn a_process_that_is_killed_at_any_moment_loses_no_approval_that_it_told() {
     let directory = tempfile::tempdir().unwrap();
-    let store = format!("redb:{}", directory.path().join("bank").display());
+    kill_at_any_moment(&format!("redb:{}", directory.path().join("bank").display()));
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_loses_no_approval_in_a_redis() {
+    let server = RedisServer::start();
+    kill_at_any_moment(&server.address_tcp());
+}
+
+fn kill_at_any_moment(store: &str) {
+    let directory = tempfile::tempdir().unwrap();
     let lines: String = (0..2_000).map(|n| ["(A, B, 3)\n", "(B, C, 5)\n", "(C, A, 4)\n"][n % 3]).collect();
     let transfers = file(directory.path(), &lines);
     let mut told = 0;
     for round in 1..=3u32 {
         let mut running = Command::new(example())
-            .args([&transfers, "--store", &store])
+            .args([&transfers, "--store", store])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -263,7 +273,7 @@ fn a_process_that_is_killed_at_any_moment_loses_no_approval_that_it_told() {
         running.kill().unwrap();
         running.wait().unwrap();
     }
-    let after = json_of(&[&file(directory.path(), "(A, B, 1)\n"), "--store", &store]);
+    let after = json_of(&[&file(directory.path(), "(A, B, 1)\n"), "--store", store]);
     assert_sound(&after, 300);
     let settled: usize = blocks(&after).iter().map(Vec::len).sum();
     let logs: usize =
@@ -317,6 +327,35 @@ fn the_worked_example_ends_in_a_redis_as_it_should() {
     assert_sound(&report, 300);
     assert_eq!(report["nodes"]["B"]["log"][0]["amount"], json!(200));
     assert_eq!(server.cli(&["XLEN", "SERVER-BLOCKCHAIN-C"]), "5");
+}
+
+#[test]
+fn a_redis_that_dies_under_a_running_bank_is_waited_for() {
+    let server = RedisServer::start();
+    let directory = tempfile::tempdir().unwrap();
+    let lines: String = (0..600).map(|n| ["(A, B, 3)\n", "(B, C, 5)\n", "(C, A, 4)\n"][n % 3]).collect();
+    let mut running = Command::new(example())
+        .args([&file(directory.path(), &lines), "--store", &server.address_tcp()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = std::io::BufReader::new(running.stdout.take().unwrap());
+    let mut approved = 0;
+    for (number, line) in std::io::BufRead::lines(stdout).map(Result::unwrap).enumerate() {
+        approved += usize::from(line.contains("approved"));
+        if number % 100 == 70 {
+            server.kill();
+            server.restart();
+        }
+    }
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = json_of(&[&file(directory.path(), "# nothing\n"), "--store", &server.address_tcp()]);
+    assert_sound(&after, 300);
+    let settled: usize = blocks(&after).iter().map(Vec::len).sum();
+    let logs = after["nodes"].as_object().unwrap().values().map(|node| node["log"].as_array().unwrap().len());
+    assert_eq!(settled + logs.sum::<usize>(), approved, "each approval once");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const START_MAX: Duration = Duration::from_secs(20);
@@ -59,7 +59,7 @@ impl RedisServer {
 
     /// Kills it as a loss of power would, the disk left intact.
     pub fn kill(&self) {
-        if let Some(mut process) = self.process.lock().unwrap().take() {
+        if let Some(mut process) = self.process().take() {
             process.kill().unwrap();
             process.wait().unwrap();
         }
@@ -82,13 +82,13 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed: tests/all.sh sees to it");
-        *self.process.lock().unwrap() = Some(child);
+        *self.process() = Some(child);
         let began = Instant::now();
         while began.elapsed() < START_MAX {
             if self.answers() {
                 return true;
             }
-            if self.process.lock().unwrap().as_mut().unwrap().try_wait().unwrap().is_some() {
+            if self.process().as_mut().unwrap().try_wait().unwrap().is_some() {
                 return false;
             }
             std::thread::yield_now();
@@ -116,9 +116,13 @@ impl RedisServer {
         self.signal("-CONT");
     }
 
+    /// It is killed also where a test failed while it held this.
+    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn signal(&self, signal: &str) {
-        let process = self.process.lock().unwrap();
-        let pid = process.as_ref().unwrap().id().to_string();
+        let pid = self.process().as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
