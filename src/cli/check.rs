@@ -26,7 +26,8 @@ impl Check {
     pub(super) fn run(self) -> Result<Report, Failure> {
         let audits = match self.store {
             StoreAddress::Redb(directory) => files(&directory)?.iter().map(|file| read(file)).collect(),
-            StoreAddress::Redis(address) => redis(address),
+            // What it may lose of later writes is no matter here.
+            StoreAddress::Redis(address) => redis(&RedisAddress { accept_unsafe: true, ..address }),
             StoreAddress::Memory => {
                 let message = "a store in memory is gone with its process; give redb:DIR, redis://... or unix:...";
                 Err(Failure::usage(message))
@@ -61,18 +62,16 @@ fn read(file: &Path) -> Result<Audit, Failure> {
     audited.map_err(|error| failure(&file.display().to_string(), &error))
 }
 
-fn redis(mut address: RedisAddress) -> Result<Vec<Audit>, Failure> {
+fn redis(address: &RedisAddress) -> Result<Vec<Audit>, Failure> {
     let shown = address.to_string();
-    // What it would do with later writes is no matter here.
-    address.accept_unsafe = true;
-    let nodes = RedisStore::nodes(&address).map_err(|error| failure(&shown, &error))?;
+    let nodes = RedisStore::nodes(address).map_err(|error| failure(&shown, &error))?;
     if nodes.is_empty() {
         return Err(Failure::usage(format!(
             "there is no store in {shown}; one is in keys SERVER-PAXOS-NODE and others"
         )));
     }
     let audited = |node| {
-        let audited = RedisStore::open(address.clone(), node).and_then(|mut store| audit(&mut store));
+        let audited = RedisStore::look(address, node).and_then(|mut store| audit(&mut store));
         audited.map_err(|error| failure(&format!("{shown}, node {node}"), &error))
     };
     nodes.into_iter().map(audited).collect()

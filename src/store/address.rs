@@ -104,7 +104,7 @@ impl StoreAddress {
     pub fn check(&self, node: NodeId, cluster: Hash) -> Result<(), StoreError> {
         let mut store: Box<dyn Store> = match self {
             Self::Redb(_) if self.file(node).exists() => Box::new(RedbStore::open(self.file(node))?),
-            Self::Redis(address) => Box::new(RedisStore::open(address.clone(), node)?),
+            Self::Redis(address) => Box::new(RedisStore::look(address, node)?),
             Self::Redb(_) | Self::Memory => return Ok(()),
         };
         super::recover::check_owner(store.as_mut(), node, cluster)

@@ -48,7 +48,7 @@ pub struct RedisStore {
     keys: [String; 4],
     /// `None` after a failure, until the next call opens another.
     connection: Option<Connection>,
-    /// That its settings are unsafe was said already.
+    /// Of unsafe settings that are accepted, nothing more is to be said.
     warned: bool,
     /// An epoch that was to be set after this one, without an answer.
     unanswered: Option<(Option<Vec<u8>>, Epoch)>,
@@ -60,8 +60,20 @@ impl RedisStore {
     /// # Errors
     /// [`StoreError::Unsafe`] where it does not; [`StoreError::Unread`] where it is not there, or not yet.
     pub fn open(address: RedisAddress, node: NodeId) -> Result<Self, StoreError> {
+        Self::connect(address, node, false)
+    }
+
+    /// The same for a look before it is opened: where unsafe settings are accepted, it does not warn of them yet.
+    ///
+    /// # Errors
+    /// As [`RedisStore::open`].
+    pub fn look(address: &RedisAddress, node: NodeId) -> Result<Self, StoreError> {
+        Self::connect(address.clone(), node, true)
+    }
+
+    fn connect(address: RedisAddress, node: NodeId, warned: bool) -> Result<Self, StoreError> {
         let keys = PREFIXES.map(|prefix| format!("{prefix}{node}"));
-        let mut store = Self { address, keys, connection: None, warned: false, unanswered: None };
+        let mut store = Self { address, keys, connection: None, warned, unanswered: None };
         store.connection = Some(Connection::open(&store.address, &mut store.warned)?);
         Ok(store)
     }
@@ -71,7 +83,7 @@ impl RedisStore {
     /// # Errors
     /// As [`RedisStore::open`].
     pub fn nodes(address: &RedisAddress) -> Result<Vec<NodeId>, StoreError> {
-        let mut connection = Connection::open(address, &mut false)?;
+        let mut connection = Connection::open(address, &mut true)?;
         let mut nodes = Vec::new();
         let mut cursor = "0".to_owned();
         loop {

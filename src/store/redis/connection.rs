@@ -76,7 +76,7 @@ impl Call {
 }
 
 impl Connection {
-    /// Connects, and checks the server; `warned` tells that its unsafe settings were warned of already.
+    /// Connects, and checks the server; `warned` tells that nothing more is to be said of settings that are accepted.
     pub(super) fn open(address: &RedisAddress, warned: &mut bool) -> Result<Self, StoreError> {
         let place = match &address.place {
             RedisPlace::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
@@ -113,7 +113,7 @@ impl Connection {
         if address.accept_unsafe {
             if !found.is_empty() && !std::mem::replace(warned, true) {
                 let all: Vec<_> = found.iter().map(StoreError::to_string).collect();
-                warn!("this store may lose what it acknowledged, and is used because that was asked for: {all:?}");
+                warn!("used all the same, as was asked for: {}", all.join(". Also, "));
             }
         } else if let Some(error) = found.into_iter().next() {
             return Err(error);
