@@ -15,7 +15,14 @@ pub struct RedisServer {
     port: u16,
     /// Given on the command line, after the configuration.
     overrides: Vec<String>,
-    process: Mutex<Option<Child>>,
+    process: Mutex<Option<Process>>,
+}
+
+/// The server, and what kills it should this program end without dropping it: as long as it runs, that one waits for the
+/// end of its input.
+struct Process {
+    server: Child,
+    watchdog: Child,
 }
 
 impl RedisServer {
@@ -59,9 +66,11 @@ impl RedisServer {
 
     /// Kills it as a loss of power would, the disk left intact.
     pub fn kill(&self) {
-        if let Some(mut process) = self.process().take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
+        if let Some(Process { mut server, mut watchdog }) = self.process().take() {
+            watchdog.kill().unwrap();
+            watchdog.wait().unwrap();
+            server.kill().unwrap();
+            server.wait().unwrap();
         }
     }
 
@@ -72,7 +81,7 @@ impl RedisServer {
 
     fn try_restart(&self) -> bool {
         self.kill();
-        let child = Command::new("redis-server")
+        let server = Command::new("redis-server")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf"))
             .args(["--port", &self.port.to_string(), "--unixsocket", &self.socket(), "--dir"])
             .arg(self.directory.path())
@@ -82,13 +91,18 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed: tests/all.sh sees to it");
-        *self.process() = Some(child);
+        let watchdog = Command::new("sh")
+            .args(["-c", &format!("read _; kill -9 {}", server.id())])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        *self.process() = Some(Process { server, watchdog });
         let began = Instant::now();
         while began.elapsed() < START_MAX {
             if self.answers() {
                 return true;
             }
-            if self.process().as_mut().unwrap().try_wait().unwrap().is_some() {
+            if self.process().as_mut().unwrap().server.try_wait().unwrap().is_some() {
                 return false;
             }
             std::thread::yield_now();
@@ -117,12 +131,12 @@ impl RedisServer {
     }
 
     /// It is killed also where a test failed while it held this.
-    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.process().as_ref().unwrap().id().to_string();
+        let pid = self.process().as_ref().unwrap().server.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 

@@ -1,5 +1,6 @@
 //! A server that may lose what it acknowledged is refused by name, and one that is not there is waited for.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use paxos_banking::store::{Disk, RedisAddress, RedisStore, Store, StoreAddress, StoreError, patiently, recover};
@@ -75,21 +76,19 @@ fn a_server_that_is_busy_writes_nothing_and_says_so() {
     let mut store = bench.redis();
     let mut journal = recover(&mut store, &options()).unwrap().journal;
     bench.server.cli(&["CONFIG", "SET", "lua-time-limit", "1"]);
-    std::thread::scope(|scope| {
-        let endless = scope.spawn(|| bench.server.cli(&["EVAL", "while true do end", "0"]));
-        let (write, error) = loop {
-            let write = journal.write(Vec::new());
-            match store.write(&write) {
-                Ok(()) => {}
-                Err(error) => break (write, error),
-            }
-        };
-        assert!(matches!(&error, StoreError::NotWritten(what) if what.contains("BUSY")), "{error}");
-        assert!(matches!(open(&bench.server.address_unix()), Err(StoreError::Unread(_))));
-        bench.server.cli(&["SCRIPT", "KILL"]);
-        endless.join().unwrap();
-        store.write(&write).unwrap();
-    });
+    let endless = ["-s", &bench.server.socket(), "EVAL", "while true do end", "0"];
+    let mut endless = Command::new("redis-cli").args(endless).stdout(Stdio::null()).spawn().unwrap();
+    let (write, error) = loop {
+        let write = journal.write(Vec::new());
+        if let Err(error) = store.write(&write) {
+            break (write, error);
+        }
+    };
+    assert!(matches!(&error, StoreError::NotWritten(what) if what.contains("BUSY")), "{error}");
+    assert!(matches!(open(&bench.server.address_unix()), Err(StoreError::Unread(_))));
+    bench.server.cli(&["SCRIPT", "KILL"]);
+    endless.wait().unwrap();
+    store.write(&write).unwrap();
 }
 
 #[test]
@@ -176,6 +175,10 @@ async fn what_does_not_pass_is_not_waited_for() {
     let bench = RedisBench::new();
     bench.server.cli(&["CONFIG", "SET", "appendonly", "no"]);
     let store: StoreAddress = bench.server.address_tcp().parse().unwrap();
+    assert!(
+        matches!(store.check(node("A"), genesis().id()), Err(StoreError::Unsafe { .. })),
+        "a look finds it already"
+    );
     let hour = Duration::from_secs(3_600);
     assert!(matches!(store.open_patiently(node("A"), &Disk::new(), hour).await, Err(StoreError::Unsafe { .. })));
 }
