@@ -13,6 +13,7 @@
 //! - [`cli`]: the `paxbank` command; [`triplets`]: files of transfers; [`entropy`]: the one source of randomness.
 pub mod actors;
 pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod codec;
 pub mod effect;
