@@ -365,7 +365,7 @@ impl Handler<NodeEvent> for Board {
         let known = self.nodes.entry(node).or_default();
         match what {
             Happened::Ready => known.ready = true,
-            Happened::Admitted | Happened::Link(_) | Happened::Heard(_) => {}
+            Happened::Started { .. } | Happened::Admitted | Happened::Link(_) | Happened::Heard(_) => {}
             Happened::Voters(voters) => known.voters = voters,
             Happened::Applied(block) => known.height = block.height(),
             Happened::Halted(reason) => known.halted = Some(reason),

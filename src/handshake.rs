@@ -215,7 +215,7 @@ impl Link {
         }
         self.silent = 0;
         match message {
-            Message::Hello(hello) => return self.on_hello(hello),
+            Message::Hello(hello) => return self.on_hello(*hello),
             // The connection that it ends is the network's business.
             Message::Refused(_) => return Vec::new(),
             _ => {}
@@ -310,7 +310,7 @@ impl Link {
     }
 
     fn greet(&self) -> Effects {
-        if self.connected { vec![act(LinkAction::Send(Message::Hello(self.hello())))] } else { Vec::new() }
+        if self.connected { vec![act(LinkAction::Send(self.hello().into()))] } else { Vec::new() }
     }
 
     /// What this node says of itself to the peer, and of the peer. All of it is durable.

@@ -20,7 +20,7 @@ fn link(own: &str, peer: &str, epoch: u64) -> Link {
 
 fn hello_of(effects: &[Effect<LinkAction>]) -> Hello {
     let hello = effects.iter().find_map(|effect| match effect {
-        Effect::Act(LinkAction::Send(Message::Hello(hello))) => Some(hello.clone()),
+        Effect::Act(LinkAction::Send(Message::Hello(hello))) => Some((**hello).clone()),
         _ => None,
     });
     hello.expect("a HELLO")
@@ -34,12 +34,12 @@ fn says_hello(effects: &[Effect<LinkAction>]) -> bool {
 fn r11_the_peers_incarnation_is_durable_before_the_link_is_used() {
     let (mut a, mut b) = (link("A", "B", 1), link("B", "A", 1));
     let _ = b.on_connection(true);
-    let effects = b.receive(Message::Hello(hello_of(&a.on_connection(true))));
+    let effects = b.receive(Message::from(hello_of(&a.on_connection(true))));
     assert_eq!(effects[0], Effect::Persist(Record::Peer { node: node("A"), incarnation: Incarnation(65) }));
     assert!(effects.contains(&act(LinkAction::Up { votes: true })));
     let answer = hello_of(&effects);
     assert_eq!(answer.known.incarnation, Some(Incarnation(65)));
-    let effects = a.receive(Message::Hello(answer));
+    let effects = a.receive(Message::from(answer));
     assert!(!says_hello(&effects), "B has heard A already");
 }
 
@@ -64,9 +64,9 @@ fn whoever_does_not_belong_is_refused_once_with_the_reason() {
     for hello in wrong {
         let mut a = link("A", "B", 1);
         let _ = a.on_connection(true);
-        let effects = a.receive(Message::Hello(hello.clone()));
+        let effects = a.receive(Message::from(hello.clone()));
         assert!(matches!(effects[..], [Effect::Act(LinkAction::Refused(_))]), "{effects:?}");
-        assert_eq!(a.receive(Message::Hello(hello)), [], "two that refuse each other do not shout for ever");
+        assert_eq!(a.receive(Message::from(hello)), [], "two that refuse each other do not shout for ever");
         assert!(!a.is_up());
     }
 }
@@ -76,7 +76,7 @@ fn r11_a_peer_with_another_store_is_refused_and_told_what_is_known() {
     let mut a =
         Link { known: KnownOfYou { incarnation: Some(Incarnation(7)), ..Default::default() }, ..link("A", "B", 1) };
     let _ = a.on_connection(true);
-    let effects = a.receive(Message::Hello(hello_of(&link("B", "A", 1).on_connection(true))));
+    let effects = a.receive(Message::from(hello_of(&link("B", "A", 1).on_connection(true))));
     assert!(matches!(effects[0], Effect::Act(LinkAction::Refused(LinkRefusal::Incarnation { .. }))));
     assert_eq!(hello_of(&a.on_heartbeat()).known.incarnation, Some(Incarnation(7)));
 }
@@ -85,7 +85,7 @@ fn r11_a_peer_with_another_store_is_refused_and_told_what_is_known() {
 fn a_restarted_peer_replaces_its_older_process_and_learns_what_was_seen_of_it() {
     let mut a = link("A", "B", 1);
     let _ = a.on_connection(true);
-    let hello = |epoch| Message::Hello(hello_of(&link("B", "A", epoch).on_connection(true)));
+    let hello = |epoch| Message::from(hello_of(&link("B", "A", epoch).on_connection(true)));
     let _ = a.receive(hello(1));
     let ballot = Ballot { round: 4, node: node("A") };
     let vote = Accepted { ballot, height: Height(3), hash: Hash::ZERO };
@@ -102,7 +102,7 @@ fn a_restarted_peer_replaces_its_older_process_and_learns_what_was_seen_of_it() 
 fn a_message_that_cannot_be_is_refused() {
     let mut a = link("A", "B", 1);
     let _ = a.on_connection(true);
-    let _ = a.receive(Message::Hello(hello_of(&link("B", "A", 1).on_connection(true))));
+    let _ = a.receive(Message::from(hello_of(&link("B", "A", 1).on_connection(true))));
     let prepare = |round, name| {
         let ballot = Ballot { round, node: node(name) };
         Message::Prepare(Prepare { ballot, height: Height(1), collection: CollectionNumber(1) })
@@ -116,7 +116,7 @@ fn a_message_that_cannot_be_is_refused() {
 #[test]
 fn a_late_hello_does_not_open_a_broken_link() {
     let mut a = link("A", "B", 1);
-    let hello = Message::Hello(hello_of(&link("B", "A", 1).on_connection(true)));
+    let hello = Message::from(hello_of(&link("B", "A", 1).on_connection(true)));
     let _ = a.on_connection(true);
     let _ = a.receive(hello.clone());
     let _ = a.on_connection(false);
@@ -127,7 +127,7 @@ fn a_late_hello_does_not_open_a_broken_link() {
 #[test]
 fn a_peer_that_falls_silent_is_taken_for_gone_until_it_speaks_again() {
     let mut a = link("A", "B", 1);
-    let hello = Message::Hello(hello_of(&link("B", "A", 1).on_connection(true)));
+    let hello = Message::from(hello_of(&link("B", "A", 1).on_connection(true)));
     let _ = a.on_connection(true);
     let _ = a.receive(hello.clone());
     for _ in 0..SILENT_MAX {

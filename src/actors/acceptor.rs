@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
-use tracing::warn;
+use tracing::{debug, info_span, warn};
 
 use super::links::Links;
 use super::message::{
@@ -67,7 +67,12 @@ impl AcceptorActor {
         for action in actions {
             match action {
                 AcceptorAction::Send(to, message) => self.ports.links.send(to, message),
-                AcceptorAction::Voted(slot) => self.ports.learner.do_send(Voted(slot)),
+                AcceptorAction::Voted(slot) => {
+                    let (ballot, height) = (slot.ballot, slot.block.height());
+                    info_span!("round", %ballot, %height)
+                        .in_scope(|| debug!(hash = slot.block.hash().short(), "voted"));
+                    self.ports.learner.do_send(Voted(slot));
+                }
                 AcceptorAction::Overtaken(ballot, height) => self.ports.proposer.do_send(Overtaken(ballot, height)),
                 AcceptorAction::Gap(_, height) => self.ports.reconcile.do_send(Gap(height)),
                 AcceptorAction::AskAgain(from, message) => self.ports.links.inboxes.deliver(from, message),

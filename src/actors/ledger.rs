@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 use tokio::sync::oneshot;
-use tracing::{debug, info};
+use tracing::{Level, debug, debug_span, enabled, info, info_span};
 
 use super::message::{
     Answers, Applied, Apply, BankView, Collected, CollectionDone, Compose, Composed, Delivered, Durable, Examine,
@@ -19,9 +19,9 @@ use super::message::{
 };
 use super::outbox::Outbox;
 use crate::effect::Effect;
-use crate::ledger::{Answer, Entry, Home, HomeAction, Ticket};
+use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
-use crate::types::{NodeId, Seq};
+use crate::types::{NodeId, Seq, TransferId};
 use readers::Readers;
 
 /// The neighbours of a [`LedgerActor`].
@@ -54,6 +54,8 @@ enum Held {
 /// A batch of a client's that is not answered wholly.
 struct Batch {
     tags: Vec<u64>,
+    /// Of each request, while debug logs are on.
+    ids: Vec<TransferId>,
     open: usize,
     reply_to: Recipient<Answers>,
 }
@@ -120,13 +122,16 @@ impl LedgerActor {
             match action {
                 Held::Home(HomeAction::Reply(Ticket { batch, index }, answer)) => {
                     if let Some(waiting) = self.batches.get_mut(&batch) {
+                        if let Some(id) = waiting.ids.get(index as usize) {
+                            debug_span!("request", %id).in_scope(|| debug!(?answer, "answered"));
+                        }
                         waiting.open -= 1;
                         answers.entry(batch).or_default().push((waiting.tags[index as usize], answer));
                     }
                 }
                 Held::Home(HomeAction::Settle(mark)) => self.ports.settle.do_send(Settle(mark)),
                 Held::Home(HomeAction::Applied { block, .. }) => {
-                    info!(height = %block.height(), hash = %block.hash(), entries = block.entry_count(), "applied");
+                    applied(&block);
                     self.ports.applied.iter().for_each(|role| role.do_send(Applied(block.clone())));
                 }
                 Held::Examined(examined) => self.ports.acceptor.do_send(examined),
@@ -177,6 +182,17 @@ impl LedgerActor {
     }
 }
 
+fn applied(block: &Block) {
+    let height = block.height();
+    let _round = info_span!("round", %height).entered();
+    info!(hash = block.hash().short(), entries = block.entry_count(), "applied");
+    if enabled!(Level::DEBUG) {
+        for entry in block.runs().iter().flat_map(Run::entries) {
+            debug!(id = %entry.operation.id, origin = %entry.origin, seq = %entry.seq, "settled");
+        }
+    }
+}
+
 impl Actor for LedgerActor {
     type Context = Context<Self>;
 
@@ -202,7 +218,15 @@ impl Handler<Submit> for LedgerActor {
             return batch;
         }
         let tags: Vec<_> = requests.iter().map(|(tag, _)| *tag).collect();
-        self.batches.insert(batch, Batch { open: tags.len(), tags, reply_to });
+        // The bulk path makes no texts; with debug logs on, each transfer can be followed by its id.
+        let mut ids = Vec::new();
+        if enabled!(Level::DEBUG) {
+            for (_, request) in &requests {
+                debug_span!("request", id = %request.id).in_scope(|| debug!(?request, "asked"));
+                ids.push(request.id);
+            }
+        }
+        self.batches.insert(batch, Batch { open: tags.len(), tags, ids, reply_to });
         let ticketed = (0u32..).zip(requests).map(|(index, (_, request))| (Ticket { batch, index }, request));
         let effects = self.core.submit(ticketed);
         self.run(effects, ctx);

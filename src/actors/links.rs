@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use actix::Recipient;
 
-use super::message::{Delivered, Transmit};
+use super::message::{Connected, Delivered, Incoming, Introduce, Introduced, Transmit};
 use crate::paxos::{
     Accept, Accepted, BlocksRequest, BlocksResponse, Commit, EntryFailed, Idle, Message, Nack, Prepare, Promise,
     ReconcileAck, ReconcileRequest,
@@ -52,6 +52,19 @@ impl Inboxes {
             Message::Hello(_) | Message::Refused(_) => debug_assert!(false, "{} ends at its link", message.name()),
         }
     }
+}
+
+/// The network's way in to one link of a node.
+#[derive(Clone)]
+pub struct LinkPort {
+    /// For messages of the peer.
+    pub incoming: Recipient<Incoming>,
+    /// What to say first on a new connection.
+    pub introduce: Recipient<Introduce>,
+    /// What the peer said first on it.
+    pub introduced: Recipient<Introduced>,
+    /// For the state of the way to it.
+    pub connected: Recipient<Connected>,
 }
 
 /// A role's way to every node, this one included.

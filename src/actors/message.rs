@@ -386,6 +386,15 @@ pub struct NodeEvent {
 /// What a [`NodeEvent`] tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
+    /// It found this in its store, and starts: a zombie where it is admitted, else a baby (R11).
+    Started {
+        /// It may vote.
+        admitted: bool,
+        /// Height of its chain.
+        height: Height,
+        /// Hash of its last block.
+        tip: Hash,
+    },
     /// It votes from now on.
     Admitted,
     /// It serves clients from now on.

@@ -5,10 +5,14 @@
 //! before Persistence has said that the write is durable.
 
 pub mod acceptor;
+pub mod board;
+pub mod client_connection;
 pub mod learner;
 pub mod ledger;
 pub mod links;
+pub mod listener;
 pub mod message;
+pub mod network;
 pub mod outbox;
 pub mod peer_link;
 pub mod persistence;
@@ -16,10 +20,14 @@ pub mod persistence;
 pub(crate) mod probe;
 pub mod proposer;
 pub mod reconcile;
+mod task;
 
 pub use acceptor::AcceptorActor;
+pub use board::Board;
 pub use learner::LearnerActor;
 pub use ledger::LedgerActor;
+pub use listener::ListenerActor;
+pub use network::TcpNetwork;
 pub use peer_link::PeerLinkActor;
 pub use persistence::PersistenceActor;
 pub use proposer::ProposerActor;

@@ -76,7 +76,7 @@ fn outgoing(message: Message) -> Seen {
 }
 
 fn hello(hello: Hello) -> Incoming {
-    Incoming(Message::Hello(hello))
+    Incoming(Message::from(hello))
 }
 
 fn heard() -> [Seen; 3] {
@@ -108,7 +108,7 @@ async fn hello_is_the_first_message_on_a_link() {
     probes.see_nothing().await;
     link.do_send(Connected(true));
     link.do_send(Transmit(request()));
-    probes.see([outgoing(Message::Hello(own_hello(KnownOfYou::default())))]).await;
+    probes.see([outgoing(Message::from(own_hello(KnownOfYou::default())))]).await;
 }
 
 #[actix_rt::test]
@@ -129,7 +129,7 @@ async fn r11_the_peers_incarnation_is_durable_before_anything_of_its_is_let_in()
     assert_eq!(first, heard());
     assert_eq!(then[..2], [Seen::Delivered(node("B"), request()), outgoing(request())]);
     // Its own HELLOs had to wait as well, because they name that incarnation.
-    let greetings = outgoing(Message::Hello(own_hello(known_of_b())));
+    let greetings = outgoing(Message::from(own_hello(known_of_b())));
     assert!(then[2..].iter().all(|seen| *seen == greetings));
 }
 
@@ -143,7 +143,7 @@ async fn a_peer_that_has_not_heard_this_process_is_greeted_back() {
     probes.seen().await;
     probes.durable();
     let seen = probes.seen().await;
-    assert_eq!(seen.last(), Some(&outgoing(Message::Hello(own_hello(known_of_b())))));
+    assert_eq!(seen.last(), Some(&outgoing(Message::from(own_hello(known_of_b())))));
 }
 
 #[actix_rt::test]
@@ -190,7 +190,7 @@ async fn r11_a_peer_with_another_store_is_refused() {
     link.do_send(Connected(false));
     link.do_send(Connected(true));
     let down = LinkChanged { peer: node("B"), up: false, votes: false };
-    probes.see([down.into(), outgoing(Message::Hello(own_hello(known_of_b())))]).await;
+    probes.see([down.into(), outgoing(Message::from(own_hello(known_of_b())))]).await;
     link.do_send(hello(Hello { incarnation: Incarnation(9), ..their_hello() }));
     link.do_send(Incoming(request()));
     probes.see_nothing().await;
@@ -222,7 +222,7 @@ async fn each_heartbeat_says_hello_again_with_the_durable_height() {
     for _ in 0..3 {
         probes.pass(HEARTBEAT).await;
         let hello = Hello { height: Height(1), ..own_hello(known_of_b()) };
-        probes.see([outgoing(Message::Hello(hello))]).await;
+        probes.see([outgoing(Message::from(hello))]).await;
     }
 }
 

@@ -33,6 +33,8 @@ pub struct PersistenceActor {
     reads: VecDeque<ReadBlocks>,
     under_way: Option<UnderWay>,
     reading: bool,
+    /// Writes that went before a reader who was waiting.
+    passed: u32,
     failures: u32,
     halted: bool,
 }
@@ -42,6 +44,9 @@ struct UnderWay {
     write: Arc<Write>,
     acks: Vec<(Recipient<Durable>, u64)>,
 }
+
+/// Approvals hang on writes, so they go first; but no more of them than this, or a busy node would serve no reader.
+const PASSED_MAX: u32 = 8;
 
 /// More readers than this are turned away: they ask another node, or again.
 const READS_MAX: usize = 64;
@@ -59,6 +64,7 @@ impl PersistenceActor {
             reads: VecDeque::new(),
             under_way: None,
             reading: false,
+            passed: 0,
             failures: 0,
             halted: false,
         }
@@ -68,7 +74,8 @@ impl PersistenceActor {
         if self.under_way.is_some() || self.reading || self.halted {
             return;
         }
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() && self.passed < PASSED_MAX {
+            self.passed += u32::from(!self.reads.is_empty());
             let waiting = std::mem::take(&mut self.waiting);
             let mut records = Vec::new();
             let mut acks = Vec::with_capacity(waiting.len());
@@ -81,6 +88,7 @@ impl PersistenceActor {
             self.under_way = Some(UnderWay { write, acks });
             self.write(ctx);
         } else if let Some(ReadBlocks { mut request, bytes_max, reply_to }) = self.reads.pop_front() {
+            self.passed = 0;
             // Nothing is being written now, so the head is what is durable. Beyond it there is nothing to find missing.
             request.to = request.to.min(self.journal.head().height);
             self.reading = true;

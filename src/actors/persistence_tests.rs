@@ -223,6 +223,26 @@ async fn a_read_waits_for_the_write_under_way_and_for_those_that_wait() {
 }
 
 #[actix_rt::test]
+async fn writes_that_never_cease_do_not_starve_a_reader() {
+    let fixture = Fixture::start();
+    fixture.persist("B", 0, promise(1));
+    fixture.probes.see_nothing().await;
+    let _reply = fixture.read(1);
+    let mut tickets = 0;
+    while fixture.script.reads().is_empty() {
+        tickets += 1;
+        fixture.persist("B", tickets, promise(tickets + 1));
+        fixture.script.end_write(Ok(()));
+        fixture.probes.see([Durable(tickets - 1).into()]).await;
+        assert!(tickets < 50, "the reader is never served");
+    }
+    fixture.script.end_read(Ok(chain(1)));
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(tickets).into()]).await;
+}
+
+#[actix_rt::test]
 async fn a_write_waits_for_the_read_under_way() {
     let fixture = Fixture::start();
     let _reply = fixture.read(1);

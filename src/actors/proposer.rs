@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
-use tracing::{debug, info};
+use tracing::{debug, info, info_span};
 
 use super::links::Links;
 use super::message::{
@@ -16,7 +16,7 @@ use super::message::{
 };
 use crate::entropy::Entropy;
 use crate::ledger::Value;
-use crate::paxos::{Idle, Nack, Promise, Proposer, ProposerAction, ProposerTimer};
+use crate::paxos::{Idle, Message, Nack, Promise, Proposer, ProposerAction, ProposerTimer};
 
 /// The neighbours of a [`ProposerActor`].
 #[derive(Clone)]
@@ -64,14 +64,23 @@ impl ProposerActor {
     }
 
     fn act(&mut self, actions: Vec<ProposerAction>, ctx: &mut Context<Self>) {
+        let _round = self.core.ballot().map(|ballot| {
+            let height = self.core.height().next();
+            info_span!("round", %ballot, %height).entered()
+        });
         for action in actions {
             match action {
+                ProposerAction::Send(to, Message::Prepare(prepare)) => {
+                    debug!(%to, collection = prepare.collection.0, "PREPARE");
+                    self.ports.links.send(to, Message::Prepare(prepare));
+                }
                 ProposerAction::Send(to, message) => self.ports.links.send(to, message),
                 ProposerAction::Compose(collection, candidates) => {
                     self.ports.compose.do_send(Compose { collection, candidates });
                 }
                 ProposerAction::Proposed(ballot, block) => {
-                    info!(%ballot, height = %block.height(), entries = block.entry_count(), "proposing a block");
+                    info!(%ballot, height = %block.height(), hash = block.hash().short(),
+                          entries = block.entry_count(), "proposing a block");
                     self.ports.learner.do_send(Proposed(ballot, block));
                 }
                 ProposerAction::Done(outcome) => self.ports.done.do_send(CollectionDone(outcome)),

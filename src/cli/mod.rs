@@ -1,6 +1,8 @@
 //! The `paxbank` command, one file per subcommand.
 
 mod check;
+mod log;
+mod node;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -20,6 +22,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Node(node::RunNode),
     Check(check::Check),
 }
 
@@ -64,9 +67,11 @@ pub fn say(text: &str) {
 pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command, output } = arguments;
     let result = match command {
+        Command::Node(node) => node.run(),
         Command::Check(check) => check.run(),
     };
     match (result, output) {
+        (Ok(report), Output::Human) if report.human.is_empty() => {}
         (Ok(report), Output::Human) => say(report.human.trim_end()),
         (Ok(report), Output::Json) => say(&report.json.to_string()),
         (Err(failure), output) => {

@@ -1,9 +1,10 @@
 //! The composition root: one node out of its roles. Example, binary and tests all start nodes here.
 //!
 //! This file is what a node is told and what it offers; `wiring.rs` is how its roles find each other; `root.rs` stops them
-//! together.
+//! together; [`server`] is a node as a process of its own, with sockets around it.
 
 mod root;
+pub mod server;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,11 @@ use actix::{Actor, Addr, Context, Handler, Recipient};
 use tokio::sync::oneshot;
 use tracing::info;
 
+use crate::actors::board::ReadStatus;
+use crate::actors::client_connection::ClientPorts;
+pub use crate::actors::links::LinkPort;
 use crate::actors::message::{
-    Answers, BankView, BlocksRead, Connected, Incoming, Introduce, Introduced, NodeEvent, Outgoing, ReadBank,
-    ReadBlocks, SettleNow, Stop, Submit,
+    Answers, BankView, BlocksRead, Happened, NodeEvent, Outgoing, ReadBank, ReadBlocks, SettleNow, Stop, Submit,
 };
 use crate::actors::persistence::PersistenceTiming;
 use crate::actors::proposer::ProposerTiming;
@@ -114,19 +117,6 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// The network's way in to one link of a node.
-#[derive(Clone)]
-pub struct LinkPort {
-    /// For messages of the peer.
-    pub incoming: Recipient<Incoming>,
-    /// What to say first on a new connection.
-    pub introduce: Recipient<Introduce>,
-    /// What the peer said first on it.
-    pub introduced: Recipient<Introduced>,
-    /// For the state of the way to it.
-    pub connected: Recipient<Connected>,
-}
-
 /// A running node. Dropping this does not stop it: its actors live as long as the `LocalSet` that they run on.
 #[derive(Clone)]
 pub struct Node {
@@ -169,6 +159,8 @@ impl Node {
         let (height, log) = (home.bank.height(), home.log.len());
         let kind = if admitted { "zombie" } else { "baby" };
         info!(node = %config.id, kind, fresh, %height, log, epoch = recovered.epoch.number, "starting");
+        let what = Happened::Started { admitted, height, tip: home.bank.tip() };
+        events.do_send(NodeEvent { node: config.id, what });
         wiring::wire(config, recovered, store, network, entropy, events)
     }
 
@@ -231,6 +223,21 @@ impl Node {
         let read = ReadBlocks { request: BlocksRequest { from, to }, bytes_max, reply_to };
         self.persistence.send(read).await.map_err(|_| NotRunning(self.id))?;
         blocks.await.map_err(|_| NotRunning(self.id))
+    }
+
+    /// What serves clients of this node; `status` is its Board.
+    pub fn client_ports(&self, status: Recipient<ReadStatus>) -> ClientPorts {
+        ClientPorts {
+            submit: self.ledger.clone().recipient(),
+            stop_waiting: self.ledger.clone().recipient(),
+            account: self.ledger.clone().recipient(),
+            log: self.ledger.clone().recipient(),
+            trace: self.ledger.clone().recipient(),
+            collect: self.ledger.clone().recipient(),
+            blocks: self.persistence.clone().recipient(),
+            head: self.persistence.clone().recipient(),
+            status,
+        }
     }
 
     /// Runs a settlement now, if there is anything to settle.

@@ -211,7 +211,7 @@ pub struct Refused {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each variant is the message of that name")]
 pub enum Message {
-    Hello(Hello),
+    Hello(Box<Hello>),
     Refused(Refused),
     Prepare(Prepare),
     Promise(Promise),
@@ -228,6 +228,12 @@ pub enum Message {
     BlocksRequest(BlocksRequest),
     #[serde(rename = "R_BLOCKS_RESP")]
     BlocksResponse(BlocksResponse),
+}
+
+impl From<Hello> for Message {
+    fn from(hello: Hello) -> Self {
+        Self::Hello(Box::new(hello))
+    }
 }
 
 impl Message {

@@ -139,6 +139,11 @@ impl Proposer {
         }
     }
 
+    /// The height of the last block that was applied here.
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
     /// The ballot in use, if any.
     pub fn ballot(&self) -> Option<Ballot> {
         self.ballot

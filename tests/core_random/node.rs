@@ -224,7 +224,7 @@ impl Node {
                 let effects = reconcile.on_blocks(from, response);
                 self.effects(effects, Act::Reconcile);
             }
-            Message::Hello(_) => unreachable!("links are the actors' business"),
+            Message::Hello(_) | Message::Refused(_) => unreachable!("links are the actors' business"),
         }
         self.release();
     }
@@ -297,6 +297,7 @@ impl Node {
     fn run_home(&mut self, action: HomeAction) {
         match action {
             HomeAction::Reply(ticket, answer) => self.events.push(Event::Answered(ticket.batch.into(), answer)),
+            HomeAction::Collected { .. } => unreachable!("nobody here waits for a collection"),
             HomeAction::Settle(mark) => {
                 let actions = self.roles.proposer.on_settle(mark);
                 self.act_all(actions, Act::Proposer);

@@ -235,7 +235,7 @@ impl Handler<NodeEvent> for Observer {
     fn handle(&mut self, NodeEvent { node, what }: NodeEvent, _: &mut Context<Self>) {
         match what {
             Happened::Ready => drop(self.ready.insert(node)),
-            Happened::Admitted | Happened::Link(_) | Happened::Heard(_) => {}
+            Happened::Started { .. } | Happened::Admitted | Happened::Link(_) | Happened::Heard(_) => {}
             Happened::Voters(voters) => drop(self.voters.insert(node, voters)),
             Happened::Applied(block) => self.applied(node, &block),
             Happened::Halted(reason) => self.violated(format!("{node} halted: {reason}")),

@@ -78,9 +78,9 @@ impl Handler<Collect> for LedgerActor {
 
     fn handle(&mut self, Collect(reply_to): Collect, ctx: &mut Context<Self>) {
         let readers = &mut self.readers;
-        let gone: Vec<u32> =
-            readers.collecting.extract_if(.., |_, waiting| waiting.is_closed()).map(|(n, _)| n).collect();
-        for index in gone {
+        let gone = readers.collecting.iter().filter(|(_, waiting)| waiting.is_closed());
+        for index in gone.map(|(index, _)| *index).collect::<Vec<_>>() {
+            readers.collecting.remove(&index);
             self.core.stop_collecting(Ticket { batch: BATCH, index });
         }
         if readers.collecting.len() >= HELD_MAX {

@@ -1,0 +1,152 @@
+//! The Board: keeps what a node last told of itself, and answers how it is in every state, also after its roles stopped.
+//! It waits on no one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix::{Actor, Context, Handler, Message as ActixMessage, MessageResult, Recipient};
+use tokio::sync::oneshot;
+
+use super::message::{Happened, HelloHeard, LinkChanged, NodeEvent};
+use crate::effect::HaltReason;
+use crate::types::{Hash, Height, NodeId};
+use crate::wire::client::{State, Status};
+
+/// Asks how the node is, as far as the Board knows: log and ballot are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "Status")]
+pub struct ReadStatus;
+
+/// Asks to be told once the node has stopped for good; at once where it has.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct WhenHalted(pub oneshot::Sender<HaltReason>);
+
+/// The node stopped for good: the Board to those who serve clients.
+#[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Halted(pub HaltReason);
+
+/// Enough for the events of a whole round, many times over.
+const MAILBOX: usize = 4_096;
+
+/// The Board of one node.
+pub struct Board {
+    status: Status,
+    heights: BTreeMap<NodeId, Height>,
+    halted: Option<HaltReason>,
+    waiting: Vec<oneshot::Sender<HaltReason>>,
+    listener: Option<Recipient<Halted>>,
+}
+
+impl Board {
+    /// The Board of `node`, one of `nodes`, whose store is called `store` and which serves clients at `client_address`.
+    pub fn new(node: NodeId, nodes: &BTreeSet<NodeId>, store: String, client_address: Option<String>) -> Self {
+        let mut homes: BTreeMap<_, _> = nodes.iter().map(|node| (*node, None)).collect();
+        homes.insert(node, client_address);
+        let status = Status {
+            node,
+            state: State::Baby,
+            reason: None,
+            height: Height(0),
+            tip: Hash::ZERO,
+            log: None,
+            ballot: None,
+            peers_up: BTreeSet::new(),
+            store,
+            behind: 0,
+            homes,
+        };
+        Self { status, heights: BTreeMap::new(), halted: None, waiting: Vec::new(), listener: None }
+    }
+
+    fn take(&mut self, event: Happened) {
+        let status = &mut self.status;
+        match event {
+            Happened::Started { admitted, height, tip } => {
+                status.state = if admitted { State::Zombie } else { State::Baby };
+                (status.height, status.tip) = (height, tip);
+            }
+            Happened::Admitted if status.state == State::Baby => status.state = State::Zombie,
+            Happened::Ready if status.state != State::Stopped => status.state = State::Ready,
+            Happened::Admitted | Happened::Ready | Happened::Voters(_) => {}
+            Happened::Link(LinkChanged { peer, up, .. }) => {
+                if up {
+                    status.peers_up.insert(peer);
+                } else {
+                    status.peers_up.remove(&peer);
+                }
+            }
+            Happened::Heard(HelloHeard { peer, height, client_address, .. }) => {
+                let highest = self.heights.entry(peer).or_default();
+                *highest = height.max(*highest);
+                status.homes.insert(peer, client_address);
+            }
+            Happened::Applied(block) => (status.height, status.tip) = (block.height(), block.hash()),
+            Happened::Halted(reason) => {
+                status.state = State::Stopped;
+                status.reason = Some(reason.to_string());
+                status.peers_up.clear();
+                for waiting in self.waiting.drain(..) {
+                    drop(waiting.send(reason.clone()));
+                }
+                if let Some(listener) = &self.listener {
+                    listener.do_send(Halted(reason.clone()));
+                }
+                self.halted = Some(reason);
+            }
+        }
+    }
+}
+
+impl Actor for Board {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<NodeEvent> for Board {
+    type Result = ();
+
+    fn handle(&mut self, NodeEvent { what, .. }: NodeEvent, _: &mut Context<Self>) {
+        self.take(what);
+    }
+}
+
+impl Handler<ReadStatus> for Board {
+    type Result = MessageResult<ReadStatus>;
+
+    fn handle(&mut self, _: ReadStatus, _: &mut Context<Self>) -> Self::Result {
+        let longest = self.heights.values().max().copied().unwrap_or_default();
+        let behind = longest.0.saturating_sub(self.status.height.0);
+        MessageResult(Status { behind, ..self.status.clone() })
+    }
+}
+
+impl Handler<WhenHalted> for Board {
+    type Result = ();
+
+    fn handle(&mut self, WhenHalted(reply_to): WhenHalted, _: &mut Context<Self>) {
+        match &self.halted {
+            Some(reason) => drop(reply_to.send(reason.clone())),
+            None => self.waiting.push(reply_to),
+        }
+    }
+}
+
+/// Whoever serves clients of this node, so that they hear of a halt.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+pub struct Serve(pub Recipient<Halted>);
+
+impl Handler<Serve> for Board {
+    type Result = ();
+
+    fn handle(&mut self, Serve(listener): Serve, _: &mut Context<Self>) {
+        if let Some(reason) = &self.halted {
+            listener.do_send(Halted(reason.clone()));
+        }
+        self.listener = Some(listener);
+    }
+}

@@ -1,0 +1,352 @@
+//! The connection of one client: reads its calls, hands transfers to the Ledger as they came, and sends the outcomes as
+//! they are decided. It waits on the Ledger, and on Persistence for blocks.
+//!
+//! Three parts: a reader takes calls off the socket, no more at once than the window allows; this actor matches the
+//! Ledger's answers with open calls; a writer puts replies on the socket. A client that does not read its replies is
+//! not read from either, and in the end cut off. Questions other than transfers are answered one after the other, past
+//! this actor ([`questions`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message as ActixMessage, Recipient, SpawnHandle,
+};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::debug;
+
+use super::board::{Halted, ReadStatus};
+use super::message::{Answers, Collect, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StopWaiting, Submit};
+use super::task::Task;
+use crate::ledger::{Answer, Genesis};
+use crate::types::NodeId;
+use crate::wire::client::{Failure, FailureCode, Outcome, Reply, TRANSFERS_MAX, Told};
+use crate::wire::frame::frame_of;
+
+pub(crate) mod questions;
+mod socket;
+
+/// What a client's connection needs of its node.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field takes the message of its type")]
+pub struct ClientPorts {
+    pub submit: Recipient<Submit>,
+    pub stop_waiting: Recipient<StopWaiting>,
+    pub account: Recipient<ReadAccount>,
+    pub log: Recipient<ReadLog>,
+    pub trace: Recipient<ReadTrace>,
+    pub collect: Recipient<Collect>,
+    pub blocks: Recipient<ReadBlocks>,
+    pub head: Recipient<ReadHead>,
+    pub status: Recipient<ReadStatus>,
+}
+
+/// What is the same for all connections of a node.
+#[derive(Clone)]
+pub struct Service {
+    /// The node.
+    pub node: NodeId,
+    /// Its bank.
+    pub genesis: Arc<Genesis>,
+    /// The way to its roles.
+    pub ports: ClientPorts,
+    /// How many searches of the whole chain may run at once, over all connections.
+    pub searches: Arc<Semaphore>,
+}
+
+/// How much of one client's may be in the works at once: transfers count as one each, other calls as [`QUESTION`].
+const WINDOW: usize = 4 * TRANSFERS_MAX;
+
+/// What a call that is no transfer takes of the [`WINDOW`].
+const QUESTION: usize = WINDOW / 32;
+
+/// The longest that a client may want to wait: less than a connection may be idle.
+const WITHIN_MAX: Duration = Duration::from_secs(240);
+
+/// How many replies wait for the socket. Outcomes beyond that wait in their calls, and are sent together.
+const REPLIES_MAX: usize = 4;
+
+/// A call of transfers that is not answered wholly.
+struct OpenCall {
+    tag: u64,
+    open: usize,
+    /// Decided and not sent yet.
+    decided: Vec<Outcome>,
+    /// The Ledger's number for it, once it is known.
+    batch: Option<u64>,
+    /// The client waits no longer.
+    late: bool,
+    timer: Option<SpawnHandle>,
+    /// Its part of the window.
+    _room: OwnedSemaphorePermit,
+}
+
+/// The connection of one client.
+pub struct ClientConnection {
+    service: Service,
+    stream: Option<TcpStream>,
+    number: u64,
+    listener: Recipient<Gone>,
+    replies: Option<mpsc::Sender<Vec<u8>>>,
+    calls: BTreeMap<u32, OpenCall>,
+    closing: bool,
+    /// Dropping this lets the reader take no more calls.
+    reading: Option<oneshot::Sender<()>>,
+    reader: Option<Task>,
+    writer: Option<Task>,
+}
+
+/// A connection to the listener: the one with this number is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Gone(pub u64);
+
+/// The listener to a connection: take nothing more, answer what is open, then close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Close;
+
+/// The reader: transfers follow, so many and under this slot.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+struct Opened {
+    slot: u32,
+    tag: u64,
+    count: usize,
+    within: Duration,
+    room: OwnedSemaphorePermit,
+}
+
+/// The reader: the Ledger took them as this batch, or is gone.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+struct Taken {
+    slot: u32,
+    batch: Option<u64>,
+}
+
+/// The reader or the writer: it has ended.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+struct Ended {
+    writer: bool,
+}
+
+/// The writer: there is room for a reply again.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+struct Written;
+
+impl ClientConnection {
+    /// The connection of a client over `stream`; `listener` hears by its `number` when it is over.
+    pub fn new(service: Service, stream: TcpStream, number: u64, listener: Recipient<Gone>) -> Self {
+        Self {
+            service,
+            stream: Some(stream),
+            number,
+            listener,
+            replies: None,
+            calls: BTreeMap::new(),
+            closing: false,
+            reading: None,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    /// Sends what is decided, as far as the socket takes it.
+    fn flush(&mut self, ctx: &mut Context<Self>) {
+        let Some(replies) = &self.replies else { return };
+        let mut done = Vec::new();
+        for (slot, call) in self.calls.iter_mut().filter(|(_, call)| !call.decided.is_empty()) {
+            let Ok(room) = replies.try_reserve() else { break };
+            let told = Told::Outcomes(std::mem::take(&mut call.decided));
+            room.send(frame_of(&Reply { tag: call.tag, told }));
+            if call.open == 0 {
+                done.push(*slot);
+            }
+        }
+        for slot in done {
+            self.finish(slot, ctx);
+        }
+    }
+
+    fn finish(&mut self, slot: u32, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.calls.remove(&slot).and_then(|call| call.timer) {
+            ctx.cancel_future(timer);
+        }
+        self.close_if_done();
+    }
+
+    /// A call ends without the outcomes that are still open.
+    fn fail(&mut self, slot: u32, failure: Failure, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+        let Some(call) = self.calls.get(&slot) else { return };
+        let reply = Reply { tag: call.tag, told: Told::Failed(failure) };
+        let sent = match &self.replies {
+            Some(replies) if call.decided.is_empty() => replies.try_send(frame_of(&reply)).is_ok(),
+            _ => false,
+        };
+        // Where there is no room for it, closing the connection says as much.
+        if sent { self.finish(slot, ctx) } else { self.end(ctx) }
+    }
+
+    /// The connection is over.
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        // Nobody reads these answers any more.
+        for batch in std::mem::take(&mut self.calls).into_values().filter_map(|call| call.batch) {
+            self.service.ports.stop_waiting.do_send(StopWaiting(batch));
+        }
+        self.listener.do_send(Gone(self.number));
+        ctx.stop();
+    }
+
+    /// No more calls are taken; those that are open are answered as far as can be said now.
+    fn close(&mut self) {
+        self.reading = None;
+        self.closing = true;
+        let slots: Vec<u32> = self.calls.keys().copied().collect();
+        slots.into_iter().for_each(|slot| self.expire(slot));
+        self.close_if_done();
+    }
+
+    /// The client of a call waits no longer; what can be said is said now.
+    fn expire(&mut self, slot: u32) {
+        let Some(call) = self.calls.get_mut(&slot) else { return };
+        call.late = true;
+        if let Some(batch) = call.batch {
+            self.service.ports.stop_waiting.do_send(StopWaiting(batch));
+        }
+    }
+
+    /// When all is answered, dropping the queue lets the writer end.
+    fn close_if_done(&mut self) {
+        if self.closing && self.calls.is_empty() {
+            self.replies = None;
+        }
+    }
+}
+
+impl Actor for ClientConnection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(super::message::ROLE_MAILBOX);
+        let Some(stream) = self.stream.take() else { return };
+        let (replies, queue) = mpsc::channel(REPLIES_MAX);
+        let (from, to) = stream.into_split();
+        let connection = ctx.address();
+        self.writer = Some(Task::spawn(socket::write(to, queue, connection.clone())));
+        let reader = socket::Reader::new(from, self.service.clone(), replies.clone(), connection);
+        let (reading, stop) = oneshot::channel();
+        self.reader = Some(Task::spawn(reader.run(stop)));
+        self.reading = Some(reading);
+        self.replies = Some(replies);
+    }
+}
+
+impl Handler<Opened> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, Opened { slot, tag, count, within, room }: Opened, ctx: &mut Context<Self>) {
+        let timer = Some(ctx.run_later(within, move |connection, _| connection.expire(slot)));
+        let (open, decided) = (count, Vec::new());
+        self.calls.insert(slot, OpenCall { tag, open, decided, batch: None, late: false, timer, _room: room });
+    }
+}
+
+impl Handler<Taken> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, Taken { slot, batch }: Taken, ctx: &mut Context<Self>) {
+        let Some(call) = self.calls.get_mut(&slot) else { return };
+        match batch {
+            Some(_) => {
+                call.batch = batch;
+                if call.late || self.closing {
+                    self.expire(slot);
+                }
+            }
+            None => self.fail(slot, stopped(), ctx),
+        }
+    }
+}
+
+impl Handler<Answers> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, Answers(answers): Answers, ctx: &mut Context<Self>) {
+        for (number, answer) in answers {
+            let (slot, index) = split(number);
+            self.decided(slot, index, answer);
+        }
+        self.flush(ctx);
+    }
+}
+
+impl ClientConnection {
+    fn decided(&mut self, slot: u32, index: u32, answer: Answer) {
+        if let Some(call) = self.calls.get_mut(&slot) {
+            call.open = call.open.saturating_sub(1);
+            call.decided.push(Outcome::new(index, answer));
+        }
+    }
+}
+
+impl Handler<Written> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: Written, ctx: &mut Context<Self>) {
+        self.flush(ctx);
+    }
+}
+
+impl Handler<Ended> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, Ended { writer }: Ended, ctx: &mut Context<Self>) {
+        // A client that says nothing more may still read.
+        if writer { self.end(ctx) } else { self.close() }
+    }
+}
+
+impl Handler<Close> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, _: &mut Context<Self>) {
+        debug!(open = self.calls.len(), "closing a client's connection");
+        self.close();
+    }
+}
+
+impl Handler<Halted> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: Halted, ctx: &mut Context<Self>) {
+        let slots: Vec<u32> = self.calls.keys().copied().collect();
+        slots.into_iter().for_each(|slot| self.fail(slot, stopped(), ctx));
+    }
+}
+
+/// A transfer's number at the Ledger: its call's slot, and its index in the call.
+fn join(slot: u32, index: u32) -> u64 {
+    (u64::from(slot) << 32) | u64::from(index)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+fn split(number: u64) -> (u32, u32) {
+    ((number >> 32) as u32, number as u32)
+}
+
+fn failure(code: FailureCode, message: impl Into<String>) -> Failure {
+    Failure { code, message: message.into() }
+}
+
+fn stopped() -> Failure {
+    failure(FailureCode::Stopped, "this node has stopped; ask again when it runs, or ask another")
+}
+
+/// Where a connection is reached.
+type Connection = Addr<ClientConnection>;

@@ -1,0 +1,163 @@
+//! The two ends of a client's socket: calls come off it, replies go onto it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::questions::{Answerer, Question};
+use super::{Connection, Ended, Opened, QUESTION, Service, Taken, WINDOW, WITHIN_MAX, Written, failure, join};
+use crate::actors::message::Submit;
+use crate::actors::task::Task;
+use crate::ledger::Wait;
+use crate::wire::FrameError;
+use crate::wire::client::{
+    Ask, CALL_LIMITS, CLIENT_PROTOCOL_VERSION, Call, FailureCode, Reply, TRANSFERS_MAX, Told, Transfer,
+};
+use crate::wire::frame::{frame_of, read_value};
+
+/// A client that takes no byte of a reply for so long is gone, or might as well be.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// How long a client that asks nothing more has for the answers to its last questions.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Puts replies onto the socket until there are no more to come.
+pub(super) async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>, connection: Connection) {
+    while let Some(frame) = queue.recv().await {
+        if !matches!(timeout(STALLED, to.write_all(&frame)).await, Ok(Ok(()))) {
+            break;
+        }
+        connection.do_send(Written);
+    }
+    drop(to.shutdown().await);
+    connection.do_send(Ended { writer: true });
+}
+
+/// Takes calls off the socket, in order.
+pub(super) struct Reader {
+    from: OwnedReadHalf,
+    service: Service,
+    replies: mpsc::Sender<Vec<u8>>,
+    connection: Connection,
+    window: Arc<Semaphore>,
+    questions: mpsc::Sender<Question>,
+    last_slot: u32,
+    greeted: bool,
+    /// Answers questions for as long as this reads.
+    _answerer: Task,
+}
+
+impl Reader {
+    pub(super) fn new(
+        from: OwnedReadHalf,
+        service: Service,
+        replies: mpsc::Sender<Vec<u8>>,
+        connection: Connection,
+    ) -> Self {
+        // As many as the window lets in.
+        let (questions, asked) = mpsc::channel(WINDOW / QUESTION);
+        let answerer = Answerer { service: service.clone(), asked, replies: replies.clone() };
+        let answerer = Task::spawn(answerer.run());
+        let window = Arc::new(Semaphore::new(WINDOW));
+        Self {
+            from,
+            service,
+            replies,
+            connection,
+            window,
+            questions,
+            last_slot: 0,
+            greeted: false,
+            _answerer: answerer,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        loop {
+            let call = tokio::select! {
+                biased;
+                _ = &mut stop => break,
+                call = read_value::<Call>(&mut self.from, &CALL_LIMITS) => call,
+            };
+            let goes_on = match call {
+                Ok(call) => self.take(call).await,
+                Err(error) => {
+                    debug!(%error, "a client's connection ends");
+                    if matches!(error, FrameError::TooLong { .. } | FrameError::Malformed(_)) {
+                        self.reply(0, Told::Failed(failure(FailureCode::BadCall, error.to_string()))).await;
+                    }
+                    false
+                }
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        self.connection.do_send(Ended { writer: false });
+        // What was asked is still answered, if that does not take long.
+        let all = u32::try_from(WINDOW).unwrap_or(u32::MAX);
+        drop(timeout(FAREWELL, self.window.acquire_many(all)).await);
+    }
+
+    /// False where the client is not to be listened to any more.
+    async fn take(&mut self, Call { tag, ask }: Call) -> bool {
+        match ask {
+            Ask::Hello { version } if version != CLIENT_PROTOCOL_VERSION => {
+                let message = format!("this node speaks version {CLIENT_PROTOCOL_VERSION} of the client protocol");
+                self.reply(tag, Told::Failed(failure(FailureCode::Version, message))).await;
+                false
+            }
+            ask if !self.greeted && !matches!(ask, Ask::Hello { .. }) => {
+                let message = "the first call on a connection is hello";
+                self.reply(tag, Told::Failed(failure(FailureCode::BadCall, message))).await;
+                false
+            }
+            Ask::Transfers { wait, within_ms, transfers } => {
+                self.transfers(tag, wait, within(within_ms), transfers).await
+            }
+            ask => {
+                self.greeted = true;
+                let Some(room) = self.room(QUESTION).await else { return false };
+                self.questions.send(Question { tag, ask, _room: room }).await.is_ok()
+            }
+        }
+    }
+
+    async fn transfers(&mut self, tag: u64, wait: Wait, within: Duration, transfers: Vec<Transfer>) -> bool {
+        let count = transfers.len();
+        if count > TRANSFERS_MAX {
+            let message = format!("{count} transfers in one call; at most {TRANSFERS_MAX} are taken");
+            return self.reply(tag, Told::Failed(failure(FailureCode::BadCall, message))).await;
+        }
+        if count == 0 {
+            return self.reply(tag, Told::Outcomes(Vec::new())).await;
+        }
+        let Some(room) = self.room(count).await else { return false };
+        self.last_slot = self.last_slot.wrapping_add(1);
+        let slot = self.last_slot;
+        // The call is open before the Ledger can answer it.
+        self.connection.do_send(Opened { slot, tag, count, within, room });
+        let numbered = (0u32..).zip(transfers).map(|(index, transfer)| (join(slot, index), transfer.request(wait)));
+        let submit = Submit { requests: numbered.collect(), reply_to: self.connection.clone().recipient() };
+        let batch = self.service.ports.submit.send(submit).await.ok();
+        self.connection.do_send(Taken { slot, batch });
+        true
+    }
+
+    async fn room(&self, size: usize) -> Option<OwnedSemaphorePermit> {
+        self.window.clone().acquire_many_owned(u32::try_from(size).ok()?).await.ok()
+    }
+
+    async fn reply(&self, tag: u64, told: Told) -> bool {
+        self.replies.send(frame_of(&Reply { tag, told })).await.is_ok()
+    }
+}
+
+pub(super) fn within(ms: u64) -> Duration {
+    Duration::from_millis(ms).min(WITHIN_MAX)
+}

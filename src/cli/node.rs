@@ -1,0 +1,245 @@
+//! `paxbank node`: one node of a bank as a process of its own, until a signal.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use super::{Failure, Report, log};
+use crate::entropy::Entropy;
+use crate::ledger::Genesis;
+use crate::node::server::{Server, ServerConfig};
+use crate::node::{NodeConfig, abort_on_panic};
+use crate::store::{Disk, StoreAddress, StoreError};
+use crate::types::{AccountId, Amount, NodeId};
+use crate::wire::client::{State, Status};
+
+const EXAMPLES: &str = "Examples:
+  A bank of three nodes on one machine, each line in a terminal of its own:
+    paxbank node --id A --peer-listen 127.0.0.1:7001 --client-listen 127.0.0.1:8001 --peer B=127.0.0.1:7002 --peer C=127.0.0.1:7003
+    paxbank node --id B --peer-listen 127.0.0.1:7002 --client-listen 127.0.0.1:8002 --peer A=127.0.0.1:7001 --peer C=127.0.0.1:7003
+    paxbank node --id C --peer-listen 127.0.0.1:7003 --client-listen 127.0.0.1:8003 --peer A=127.0.0.1:7001 --peer B=127.0.0.1:7002
+
+Each flag has an environment variable. SIGTERM or Ctrl-C stops the node in order; its data stays. RUST_LOG=debug logs each
+transfer by its id.";
+
+/// Runs one node: it approves transfers out of its accounts, and settles them with its peers.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RunNode {
+    /// The node's name.
+    #[arg(long, value_name = "NAME", env = "PAXBANK_NODE_ID")]
+    id: NodeId,
+    /// Where it accepts its peers.
+    #[arg(long, value_name = "HOST:PORT", env = "PAXBANK_NODE_PEER_LISTEN", value_parser = address)]
+    peer_listen: String,
+    /// Where it accepts its clients.
+    #[arg(long, value_name = "HOST:PORT", env = "PAXBANK_NODE_CLIENT_LISTEN", value_parser = address)]
+    client_listen: String,
+    /// Another node of the bank and where it accepts its peers; once for each. Every node must name the same bank: an
+    /// odd number of nodes, this one included.
+    #[arg(long = "peer", value_name = "NAME=HOST:PORT", env = "PAXBANK_NODE_PEERS", value_delimiter = ',',
+          value_parser = peer)]
+    peers: Vec<(NodeId, String)>,
+    /// Where clients reach it, as the other nodes tell them [default: where it accepts them].
+    #[arg(long, value_name = "HOST:PORT", env = "PAXBANK_NODE_CLIENT_ADVERTISE", value_parser = address)]
+    client_advertise: Option<String>,
+    /// Where it keeps what must last [default: redb in a directory named after the node].
+    #[arg(long, value_name = "STORE", env = "PAXBANK_NODE_STORE")]
+    store: Option<StoreAddress>,
+    /// What is on each node's account in the beginning, in the smallest unit; the same at all nodes.
+    #[arg(
+        long,
+        value_name = "AMOUNT",
+        default_value = "100",
+        allow_hyphen_values = true,
+        env = "PAXBANK_NODE_OPENING"
+    )]
+    opening: Amount,
+    /// For the first start of a bank one of whose nodes will never come: do not wait for peers that have not answered
+    /// that they know this node.
+    #[arg(long, env = "PAXBANK_NODE_FORCE_ADMISSION")]
+    force_admission: bool,
+    /// How to log, on stderr.
+    #[arg(long, value_enum, default_value_t = LogFormat::Human, env = "PAXBANK_NODE_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+/// How a node logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("an address is HOST:PORT, such as 127.0.0.1:7001".to_owned()),
+    }
+}
+
+fn peer(text: &str) -> Result<(NodeId, String), String> {
+    let (name, at) = text.split_once('=').ok_or("a peer is NAME=HOST:PORT, such as B=127.0.0.1:7002")?;
+    Ok((name.parse().map_err(|error| format!("{error}"))?, address(at)?))
+}
+
+impl RunNode {
+    pub(super) fn run(self) -> Result<Report, Failure> {
+        abort_on_panic();
+        log::to_stderr(self.log_format == LogFormat::Json);
+        actix_rt::System::new().block_on(self.serve())
+    }
+
+    async fn serve(self) -> Result<Report, Failure> {
+        let (genesis, peers) = self.bank()?;
+        // Taken first: a second process of the same node ends here, before it takes the store from the first.
+        let peer_listener = listen(&self.peer_listen, "--peer-listen").await?;
+        let client_listener = listen(&self.client_listen, "--client-listen").await?;
+        let client_address = self.advertised(&client_listener)?;
+        let store = self.store.unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(self.id.as_str())));
+        store.check(self.id, genesis.id()).map_err(|error| cannot_start(&error))?;
+        let store = store.open(self.id, &Disk::new()).map_err(|error| cannot_start(&error))?;
+        let node = NodeConfig {
+            force_admission: self.force_admission,
+            client_address: Some(client_address),
+            ..NodeConfig::new(self.id, genesis)
+        };
+        let network = Default::default();
+        let config = ServerConfig { node, store, peer_listener, client_listener, peers, network };
+        // A signal during the start is one too.
+        let mut signals = Signals::new()?;
+        let server = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                info!("{signal}: stopped before the start was over");
+                return Ok(Report { human: String::new(), json: json!({ "node": self.id, "state": null }) });
+            }
+            server = Server::start(config, Entropy::from_os()) => server.map_err(|error| cannot_start(&error))?,
+        };
+        until_signal(server, signals).await
+    }
+
+    /// The bank that the flags describe, and the addresses of the peers.
+    fn bank(&self) -> Result<(Genesis, BTreeMap<NodeId, String>), Failure> {
+        let mut peers = BTreeMap::new();
+        for (name, at) in &self.peers {
+            if *name == self.id {
+                return Err(Failure::usage(format!("--peer {name}={at} names this node itself; leave it out")));
+            }
+            if let Some(other) = peers.insert(*name, at.clone()) {
+                return Err(Failure::usage(format!("--peer {name} is given twice, with {other} and {at}")));
+            }
+        }
+        let nodes = peers.keys().copied().chain([self.id]);
+        let opening: Vec<_> = nodes.clone().map(|node| (AccountId::of_node(node), self.opening)).collect();
+        let genesis = Genesis::new(nodes, opening).map_err(|error| Failure::usage(error.to_string()))?;
+        Ok((genesis, peers))
+    }
+
+    fn advertised(&self, listener: &TcpListener) -> Result<String, Failure> {
+        if let Some(address) = &self.client_advertise {
+            return Ok(address.clone());
+        }
+        let at = local_address(listener)?;
+        if at.ip().is_unspecified() {
+            let message = format!("{at} is nothing that a client can connect to; give --client-advertise HOST:PORT");
+            return Err(Failure::usage(message));
+        }
+        // A name stays a name, so that it is resolved where it is used; port 0 becomes the port that was given.
+        let host = self.client_listen.rsplit_once(':').map_or(self.client_listen.as_str(), |(host, _)| host);
+        Ok(format!("{host}:{}", at.port()))
+    }
+}
+
+async fn listen(at: &str, flag: &str) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(at).await.map_err(|error| {
+        Failure::usage(format!("{flag} {at}: cannot listen there: {error}; is another process using it?"))
+    })?;
+    if !local_address(&listener)?.ip().is_loopback() {
+        warn!(at, "whoever can reach this port is trusted: connections are neither encrypted nor authenticated");
+    }
+    Ok(listener)
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::usage(format!("a listening socket has no address: {error}")))
+}
+
+fn cannot_start(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(error.to_string()),
+        _ => Failure::usage(error.to_string()),
+    }
+}
+
+/// Serves until a signal comes. A node that stopped for good tells its status until then, and is a failure after it.
+async fn until_signal(server: Server, mut signals: Signals) -> Result<Report, Failure> {
+    let signal = signals.next().await;
+    let Ok(status) = server.status().await else {
+        return Err(Failure::damage("the node is gone without having said why"));
+    };
+    let Status { node, state, height, tip, reason, .. } = status;
+    info!("{signal}: stopping; once more ends this process at once");
+    tokio::select! {
+        biased;
+        () = server.stop() => {}
+        _ = signals.next() => warn!("ended at once"),
+    }
+    if state == State::Stopped {
+        return Err(Failure::damage(reason.unwrap_or_default()));
+    }
+    info!(%height, "stopped");
+    let json = json!({ "node": node, "state": state.name(), "height": height, "tip": tip });
+    Ok(Report { human: String::new(), json })
+}
+
+/// The signals that stop a node.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let cannot = |error| Failure::usage(format!("signals cannot be caught: {error}"));
+        let terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> &'static str {
+        // Where Ctrl-C cannot be caught, the process is ended by it.
+        drop(tokio::signal::ctrl_c().await);
+        "Ctrl-C"
+    }
+}

@@ -1,0 +1,198 @@
+//! Nodes over TCP, each on a `LocalSet` of its own, and raw connections to their ports.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use paxos_banking::actors::network::NetworkTiming;
+use paxos_banking::codec;
+use paxos_banking::entropy::Entropy;
+use paxos_banking::ledger::{Genesis, HomeLimits, Wait};
+use paxos_banking::node::NodeConfig;
+use paxos_banking::node::server::{Server, ServerConfig};
+use paxos_banking::store::{Disk, StoreAddress};
+use paxos_banking::types::{AccountId, Amount, NodeId, TransferId};
+use paxos_banking::wire::FrameError;
+use paxos_banking::wire::client::{Ask, CLIENT_PROTOCOL_VERSION, Call, Reply, State, Status, Told, Transfer};
+use paxos_banking::wire::frame::{FrameLimits, frame_of, read_frame};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+
+pub fn node(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+pub fn account(name: &str) -> AccountId {
+    name.parse().unwrap()
+}
+
+/// Longer than anything here takes; a test that waits for it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Sockets {
+    peer: TcpListener,
+    client: TcpListener,
+}
+
+impl Sockets {
+    pub async fn new() -> Self {
+        let listen = || TcpListener::bind("127.0.0.1:0");
+        Self { peer: listen().await.unwrap(), client: listen().await.unwrap() }
+    }
+
+    /// With peers at that very address.
+    pub async fn at(peer: &str) -> Self {
+        Self { peer: TcpListener::bind(peer).await.unwrap(), ..Self::new().await }
+    }
+
+    pub fn peer_address(&self) -> String {
+        self.peer.local_addr().unwrap().to_string()
+    }
+}
+
+/// What a test may change of a node before it starts.
+pub struct Plan {
+    pub name: &'static str,
+    pub nodes: Vec<&'static str>,
+    pub opening: u64,
+    pub disk: Disk,
+    pub limits: HomeLimits,
+}
+
+impl Plan {
+    pub fn new(name: &'static str, nodes: &[&'static str]) -> Self {
+        Self { name, nodes: nodes.to_vec(), opening: 100, disk: Disk::new(), limits: HomeLimits::default() }
+    }
+
+    pub async fn start(self, sockets: Sockets, peers: &[(&str, String)]) -> Server {
+        let genesis =
+            Genesis::with_equal_openings(self.nodes.iter().map(|name| node(name)), Amount::new(self.opening)).unwrap();
+        let id = node(self.name);
+        let config = ServerConfig {
+            node: NodeConfig { limits: self.limits, ..NodeConfig::new(id, genesis) },
+            store: StoreAddress::Memory.open(id, &self.disk).unwrap(),
+            peer_listener: sockets.peer,
+            client_listener: sockets.client,
+            peers: peers.iter().map(|(name, at)| (node(name), at.clone())).collect(),
+            network: NetworkTiming::default(),
+        };
+        Server::start(config, Entropy::from_os()).await.unwrap()
+    }
+}
+
+/// A bank of one node, which serves clients.
+pub async fn alone() -> Server {
+    let server = Plan::new("A", &["A"]).start(Sockets::new().await, &[]).await;
+    Client::greeted(server.client_address()).await.until_ready().await;
+    server
+}
+
+/// Three nodes that serve clients.
+pub async fn three() -> BTreeMap<&'static str, Server> {
+    let names = ["A", "B", "C"];
+    let mut sockets = BTreeMap::new();
+    for name in names {
+        sockets.insert(name, Sockets::new().await);
+    }
+    let addresses: BTreeMap<_, _> = sockets.iter().map(|(name, sockets)| (*name, sockets.peer_address())).collect();
+    let mut servers = BTreeMap::new();
+    for (name, sockets) in sockets {
+        let peers: Vec<_> = names.iter().filter(|peer| **peer != name).map(|p| (*p, addresses[p].clone())).collect();
+        servers.insert(name, Plan::new(name, &names).start(sockets, &peers).await);
+    }
+    for server in servers.values() {
+        Client::greeted(server.client_address()).await.until_ready().await;
+    }
+    servers
+}
+
+/// A connection on which a test sends what it likes.
+pub struct Client {
+    pub stream: TcpStream,
+    tag: u64,
+}
+
+impl Client {
+    pub async fn connect(to: impl ToSocketAddrs) -> Self {
+        Self { stream: TcpStream::connect(to).await.unwrap(), tag: 0 }
+    }
+
+    /// After a hello.
+    pub async fn greeted(to: impl ToSocketAddrs) -> Self {
+        let mut client = Self::connect(to).await;
+        let told = client.ask(Ask::Hello { version: CLIENT_PROTOCOL_VERSION }).await;
+        assert!(matches!(told, Told::Welcome(_)), "{told:?}");
+        client
+    }
+
+    pub async fn send(&mut self, ask: Ask) -> u64 {
+        self.tag += 1;
+        self.stream.write_all(&frame_of(&Call { tag: self.tag, ask })).await.unwrap();
+        self.tag
+    }
+
+    pub async fn ask(&mut self, ask: Ask) -> Told {
+        let tag = self.send(ask).await;
+        let reply = self.reply().await.unwrap();
+        assert_eq!(reply.tag, tag);
+        reply.told
+    }
+
+    pub async fn reply(&mut self) -> Result<Reply, FrameError> {
+        let limits = FrameLimits { bytes_max: 16 << 20, idle: PATIENCE, finish: PATIENCE };
+        Ok(codec::decode(&read_frame(&mut self.stream, &limits).await?)?)
+    }
+
+    /// Sends bytes as they are; the other side may close the connection meanwhile.
+    pub async fn raw(&mut self, bytes: &[u8]) {
+        drop(self.stream.write_all(bytes).await);
+    }
+
+    /// Reads until the other side closes; a connection that stays open fails the test.
+    pub async fn until_closed(&mut self) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        loop {
+            match self.reply().await {
+                Ok(reply) => replies.push(reply),
+                Err(FrameError::Closed | FrameError::Io(_)) => return replies,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub async fn status(&mut self) -> Status {
+        match self.ask(Ask::Status).await {
+            Told::Status(status) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks until the node serves clients.
+    pub async fn until_ready(&mut self) {
+        self.until(|status| status.state == State::Ready).await;
+    }
+
+    /// Asks until the status is as wanted.
+    pub async fn until(&mut self, wanted: impl Fn(&Status) -> bool) -> Status {
+        let began = tokio::time::Instant::now();
+        loop {
+            let status = self.status().await;
+            if wanted(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "still {status:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+pub fn id(number: u128) -> TransferId {
+    number.into()
+}
+
+/// A call of transfers, each with its id's number, debit and credit account, and amount.
+pub fn transfers(wait: Wait, within_ms: u64, transfers: &[(u128, &str, &str, u64)]) -> Ask {
+    let transfer = |(number, from, to, amount): &(u128, &str, &str, u64)| {
+        Transfer(id(*number), account(from), account(to), Amount::new(*amount))
+    };
+    Ask::Transfers { wait, within_ms, transfers: transfers.iter().map(transfer).collect() }
+}

@@ -1,0 +1,6 @@
+//! Nodes with real sockets around them, in this process: what strangers, clients and peers may do to them, and may not.
+#![allow(clippy::unwrap_used)]
+
+mod bank;
+mod clients;
+mod peers;
