@@ -16,10 +16,11 @@ const SHORT: Duration = Duration::from_millis(200);
 #[tokio::test]
 async fn a_node_under_another_name_is_not_used_and_both_are_named() {
     let mut bank = Bank::new().await;
+    bank.close("C");
     let b = bank.start("B", |_| panic!("nothing is sent to it"));
     let stranger = bank.welcome("C");
     let a = bank.start_as("A", stranger, |_| panic!("nothing is sent to it"));
-    let client = client(&[b.address.clone()]);
+    let client = client([&b.address]);
     let error = client.transfer(request(&client, "A", "B", 1), SHORT).await.unwrap_err();
     let expected = NodeError::WrongNode { address: a.address.clone(), expected: node("A"), found: node("C") };
     assert_eq!(error.node_error().as_deref(), Some(&expected));
@@ -34,7 +35,7 @@ async fn a_node_of_another_bank_is_not_used_and_no_time_is_lost_with_it() {
     let b = bank.start("B", |_| panic!("nothing is sent to it"));
     let stranger = Welcome { cluster: other_cluster(), ..bank.welcome("A") };
     let a = bank.start_as("A", stranger, |_| panic!("nothing is sent to it"));
-    let client = client(&[b.address.clone()]);
+    let client = client([&b.address]);
     let began = Instant::now();
     let error = client.transfer(request(&client, "A", "B", 1), LONG).await.unwrap_err();
     assert!(began.elapsed() < LONG / 2);
@@ -47,7 +48,7 @@ async fn a_node_of_another_bank_is_not_used_and_no_time_is_lost_with_it() {
 async fn a_node_of_another_version_is_not_used_and_says_why() {
     let mut bank = Bank::new().await;
     let home = bank.start_bare("A", |_| vec![failed(FailureCode::Version)]);
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let error = client.transfer(request(&client, "A", "B", 1), LONG).await.unwrap_err();
     assert_eq!(error.code(), "version");
     assert!(error.to_string().contains("as the script wants it"), "{error}");
@@ -57,7 +58,7 @@ async fn a_node_of_another_version_is_not_used_and_says_why() {
 async fn a_home_that_the_bank_does_not_have_is_named_at_once() {
     let mut bank = Bank::new().await;
     let home = bank.start("A", |_| panic!("nothing is sent to it"));
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let error = client.transfer(request(&client, "alice@Z", "B", 1), LONG).await.unwrap_err();
     assert_eq!(error.to_string(), "this bank has no node Z; it has A, B, C");
 }
@@ -68,7 +69,7 @@ async fn a_home_that_moved_is_found_again_through_the_others() {
     let mut moved = Bank::new().await;
     let approve = |call: &Call| vec![all(call, &approved("A", 1, None))];
     let first = bank.start("A", approve);
-    let client = client(&[first.address.clone()]);
+    let client = client([&first.address]);
     assert!(matches!(client.transfer(request(&client, "A", "B", 1), LONG).await, Ok(Outcome::Approved(_))));
     // A comes back elsewhere; B, of which the client only heard, knows where.
     let second = moved.start_as("A", bank.welcome("A"), approve);
@@ -90,7 +91,7 @@ async fn is_dropped_and_retried(nonsense: impl Fn(&Call) -> Act + Send + 'static
         true => vec![nonsense(call)],
         false => vec![all(call, &approved("A", 9, None))],
     });
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let outcome = client.transfer(request(&client, "A", "B", 1), LONG).await.unwrap();
     assert!(matches!(outcome, Outcome::Approved(approval) if approval.seq == Seq(9)), "{outcome:?}");
     assert_eq!((home.hellos(), home.transfers().len()), (2, 2), "one call on each of two connections");
@@ -123,7 +124,7 @@ async fn an_answer_that_comes_too_late_harms_nobody() {
             Some(tag) => vec![busy(tag), all(call, &approved("A", 1, None))],
         }
     });
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let outcome = client.transfer(request(&client, "A", "B", 1), LONG).await.unwrap();
     assert!(matches!(outcome, Outcome::Approved(_)), "{outcome:?}");
     assert_eq!((home.hellos(), home.transfers().len()), (1, 2));

@@ -198,7 +198,7 @@ pub fn options() -> ClientOptions {
     }
 }
 
-pub fn client(addresses: &[String]) -> Client {
+pub fn client<const N: usize>(addresses: [&String; N]) -> Client {
     Client::new(addresses, options()).unwrap()
 }
 

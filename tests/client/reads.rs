@@ -54,7 +54,7 @@ async fn a_settled_balance_is_asked_elsewhere_where_the_home_is_away_and_no_stat
         count += 1;
         if count == 1 { vec![failed(FailureCode::NotReady)] } else { vec![balance(call, 9)] }
     });
-    let client = client(&[b.address.clone()]);
+    let client = client([&b.address]);
     let account = "A".parse().unwrap();
     let heard = client.balance(account, ReadLevel::Settled, LONG).await.unwrap();
     assert_eq!((heard.node, heard.told.height, client.seen()), (node("B"), Height(8), Height(8)));
@@ -74,7 +74,7 @@ async fn a_settled_balance_is_asked_elsewhere_where_the_home_is_away_and_no_stat
 async fn an_account_that_does_not_exist_is_told_at_once() {
     let mut bank = Bank::new().await;
     let home = bank.start("A", |_| vec![failed(FailureCode::UnknownAccount)]);
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let error = client.balance("x@A".parse().unwrap(), ReadLevel::Local, LONG).await.unwrap_err();
     assert_eq!(error.code(), "unknown_account");
     assert!(matches!(error, ClientError::Failed(_)));
@@ -86,7 +86,7 @@ async fn a_chain_comes_page_by_page_from_one_node() {
     let blocks = chain(5);
     let served = blocks.clone();
     let home = bank.start("A", move |call| vec![page(&served, call)]);
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let mut pages = client.chain(None, Height(2), None, LONG);
     let mut heard = Vec::new();
     while let Some(page) = pages.next().await.unwrap() {
@@ -105,7 +105,7 @@ async fn blocks_out_of_order_are_no_chain() {
     let mut bank = Bank::new().await;
     let blocks = vec![chain(3)[2].clone()];
     let home = bank.start("A", move |_| vec![Act::Tell(Told::Chain { height: Height(3), blocks: blocks.clone() })]);
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let error = client.chain(None, Height(0), None, SHORT).next().await.unwrap_err();
     assert_eq!(error.code(), "garbled");
 }
@@ -118,7 +118,7 @@ async fn a_log_comes_page_by_page_and_may_lose_what_is_settled_meanwhile() {
         let seqs = [3, 4, 7, 8].into_iter().map(Seq).filter(|seq| *seq >= from).take(2);
         vec![Act::Tell(Told::Log(seqs.map(|seq| LogEntry(seq, operation(seq.0))).collect()))]
     });
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let mut pages = client.log(node("A"), LONG);
     let mut seqs = Vec::new();
     while let Some(page) = pages.next().await.unwrap() {
@@ -141,7 +141,7 @@ async fn a_settled_trace_beats_an_unsettled_one_and_who_was_not_heard_is_named()
     };
     let (a, _b) = (bank.start("A", tell(None)), bank.start("B", tell(Some(4))));
     bank.close("C");
-    let client = client(&[a.address.clone()]);
+    let client = client([&a.address]);
     let traced = client.trace(client.new_id(), SHORT).await.unwrap();
     let [trace] = &traced.traces[..] else { panic!("{traced:?}") };
     assert!(matches!(trace.verdict, Verdict::Approved(approval) if approval.height == Some(Height(4))));
@@ -154,7 +154,7 @@ async fn the_status_of_all_nodes_comes_from_any_address_and_names_the_dead() {
     let mut bank = Bank::new().await;
     let (a, b) = (bank.start("A", |_| vec![]), bank.start("B", |_| vec![]));
     bank.close("C");
-    let client = client(&[a.address.clone()]);
+    let client = client([&a.address]);
     let report = client.status().await.unwrap();
     assert_eq!(report.nodes.keys().copied().collect::<Vec<_>>(), ["A", "B", "C"].map(node));
     assert_eq!(report.nodes[&node("B")].as_ref().unwrap().state, State::Ready);
@@ -170,7 +170,7 @@ async fn a_genesis_that_is_not_that_of_the_bank_is_no_answer() {
     let other = paxos_banking::ledger::Genesis::with_equal_openings([node("A")], Amount::new(1)).unwrap();
     let mut own = Some(bank.genesis.clone());
     let home = bank.start("A", move |_| vec![Act::Tell(Told::Genesis(own.take().unwrap_or(other.clone())))]);
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     assert_eq!(client.genesis(None, LONG).await.unwrap().told, genesis());
     assert_eq!(client.genesis(None, LONG).await.unwrap_err().code(), "garbled");
 }

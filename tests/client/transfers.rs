@@ -30,7 +30,7 @@ async fn r10_a_transfer_is_retried_under_its_id_until_it_is_decided() {
             _ => vec![all(call, &approved("A", 5, None))],
         }
     });
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let request = request(&client, "A", "B", 20);
     let outcome = client.transfer(request, LONG).await.unwrap();
     let Outcome::Approved(approval) = outcome else { panic!("{outcome:?}") };
@@ -44,7 +44,7 @@ async fn r10_a_transfer_is_retried_under_its_id_until_it_is_decided() {
 async fn a_deadline_that_passes_leaves_the_outcome_unknown_with_the_id_to_ask_for() {
     let mut bank = Bank::new().await;
     let home = bank.start("A", |_| vec![]);
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let request = request(&client, "A", "B", 20);
     let began = Instant::now();
     let outcome = client.transfer(request, Duration::from_millis(700)).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_deadline_that_passes_leaves_the_outcome_unknown_with_the_id_to_ask_fo
 
 #[tokio::test]
 async fn where_nobody_listens_nothing_was_sent_and_the_error_says_so() {
-    let client = client(&[nowhere().await, nowhere().await]);
+    let client = client([&nowhere().await, &nowhere().await]);
     let request = request(&client, "A", "B", 20);
     let error = client.transfer(request, Duration::from_millis(100)).await.unwrap_err();
     assert!(matches!(error, ClientError::NoNode(_)), "{error}");
@@ -73,7 +73,7 @@ async fn once_a_try_may_have_arrived_the_outcome_is_unknown_and_no_error() {
         told.send(()).unwrap();
         vec![Act::Close]
     });
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let request = request(&client, "A", "B", 20);
     let dies = async {
         gone.recv().await.unwrap();
@@ -93,7 +93,7 @@ async fn settled_means_that_the_height_is_known_and_the_deadline_ends_the_wait()
         vec![all(call, &approved("A", 1, (count > 2).then_some(7)))]
     });
     let b = bank.start("B", |call| vec![all(call, &approved("B", 4, None))]);
-    let client = client(&[a.address.clone(), b.address.clone()]);
+    let client = client([&a.address, &b.address]);
     let settled = |from| paxos_banking::ledger::Request { wait: Wait::Settled, ..request(&client, from, "C", 20) };
     let outcome = client.transfer(settled("A"), LONG).await.unwrap();
     assert!(matches!(outcome, Outcome::Approved(approval) if approval.height == Some(Height(7))), "{outcome:?}");
@@ -118,7 +118,7 @@ async fn refused_expired_and_conflict_are_final() {
             _ => vec![all(call, &Answer::Conflict)],
         }
     });
-    let client = client(&[home.address.clone()]);
+    let client = client([&home.address]);
     let request = request(&client, "A", "B", 90);
     assert_eq!(client.transfer(request, LONG).await.unwrap(), Outcome::Refused(refusal()));
     assert_eq!(client.seen(), Height(3));
@@ -153,9 +153,9 @@ async fn a_batch_goes_to_each_home_and_only_what_is_undecided_goes_again() {
         }
     };
     let (a, b) = (bank.start("A", script("A")), bank.start("B", script("B")));
-    let client = client(&[a.address.clone(), b.address.clone()]);
+    let client = client([&a.address, &b.address]);
     let transfer = |n: u64| {
-        let (from, to) = if n % 2 == 0 { ("A", "B") } else { ("B", "A") };
+        let (from, to) = if n.is_multiple_of(2) { ("A", "B") } else { ("B", "A") };
         Transfer(client.new_id(), from.parse().unwrap(), to.parse().unwrap(), Amount::new(n))
     };
     let batch: Vec<_> = (1..=24).map(transfer).collect();
