@@ -10,9 +10,12 @@
 //! - [`store`]: what a node keeps, and how it is found again, whole or not at all.
 //! - [`actors`]: one thin actor per role around the core.
 //! - [`node`]: a node out of its roles; [`cluster`]: several of them in one process.
+//! - [`client`]: the client library: finds each account's home, retries under one id; [`render`]: what the bank holds and
+//!   says, as JSON and as text.
 //! - [`cli`]: the `paxbank` command; [`triplets`]: files of transfers; [`entropy`]: the one source of randomness.
 pub mod actors;
 pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod codec;
 pub mod effect;
@@ -22,6 +25,7 @@ pub mod ledger;
 pub mod node;
 pub mod paxos;
 pub mod reconcile;
+pub mod render;
 pub mod store;
 pub mod triplets;
 pub mod types;

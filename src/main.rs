@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use paxos_banking::cli::Arguments;
-
 fn main() -> ExitCode {
-    paxos_banking::cli::run(Arguments::parse())
+    paxos_banking::cli::main()
 }

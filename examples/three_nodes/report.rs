@@ -6,10 +6,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use paxos_banking::actors::message::BankView;
 use paxos_banking::cli::say;
-use paxos_banking::ledger::{Action, Answer, Block, Entry, Genesis, Reason};
+use paxos_banking::ledger::{Answer, Block, Entry, Genesis, Reason};
+use paxos_banking::render::{
+    balances_json, balances_text, block_json, entries, entry_json, entry_text, genesis_json, reason_text, transfer_text,
+};
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets::Triplet;
-use paxos_banking::types::{AccountId, Amount, Hash, Height, NodeId};
+use paxos_banking::types::{Amount, Height, NodeId};
 use serde_json::{Value, json};
 
 use crate::bank::Bank;
@@ -58,15 +61,7 @@ impl Decided {
                 let (from, spendable) = (self.transfer.from, self.spendable);
                 format!("approved as entry {}:{}, {from} can still spend {spendable}", approval.origin, approval.seq)
             }
-            Answer::Refused(Reason::InsufficientFunds { height, spendable, not_heard }) => {
-                let unheard: Vec<_> = not_heard.iter().map(NodeId::as_str).collect();
-                let unheard = match unheard.is_empty() {
-                    true => String::new(),
-                    false => format!(", not heard: {}", unheard.join(", ")),
-                };
-                format!("refused: {spendable} can be spent after block {height}{unheard}")
-            }
-            Answer::Refused(reason) => format!("refused: {}", reason.code().replace('_', " ")),
+            Answer::Refused(reason) => format!("refused: {}", reason_text(reason)),
             other => format!("{other:?}"),
         };
         format!("{:<10} {outcome}", arrow(&self.transfer))
@@ -117,21 +112,17 @@ impl Report {
             let value = json!({
                 "height": view.height,
                 "tip": view.tip,
-                "settled": amounts(&view.settled),
-                "spendable": amounts(&view.spendable),
+                "settled": balances_json(&view.settled),
+                "spendable": balances_json(&view.spendable),
                 "log": view.log.iter().map(entry_json).collect::<Vec<_>>(),
             });
             (node.to_string(), value)
         };
-        let genesis = json!({ "height": 0, "hash": self.genesis.id(), "parent": Hash::ZERO, "entries": [] });
-        let block = |block: &Arc<Block>| {
-            let entries: Vec<_> = entries(block).map(|entry| entry_json(&entry)).collect();
-            json!({ "height": block.height(), "hash": block.hash(), "parent": block.parent(), "entries": entries })
-        };
+        let blocks = self.blocks.iter().map(|block| block_json(block));
         json!({
             "transfers": self.decided.iter().map(Decided::json).collect::<Vec<_>>(),
             "nodes": self.nodes.iter().map(node).collect::<serde_json::Map<_, _>>(),
-            "blocks": std::iter::once(genesis).chain(self.blocks.iter().map(block)).collect::<Vec<_>>(),
+            "blocks": std::iter::once(genesis_json(&self.genesis)).chain(blocks).collect::<Vec<_>>(),
         })
     }
 
@@ -139,8 +130,8 @@ impl Report {
         say("\nThe nodes:");
         for (node, view) in &self.nodes {
             say(&format!("  {node}  height {}, tip {}", view.height, view.tip.short()));
-            say(&format!("     settled    {}", balances(&view.settled)));
-            say(&format!("     spendable  {}", balances(&view.spendable)));
+            say(&format!("     settled    {}", balances_text(&view.settled)));
+            say(&format!("     spendable  {}", balances_text(&view.spendable)));
             say(&format!("     log        {}", list(view.log.iter())));
         }
         say("\nThe chain, the same on every node that runs:");
@@ -156,42 +147,12 @@ fn opening(genesis: &Genesis) -> Amount {
     genesis.opening().values().next().copied().unwrap_or_default()
 }
 
-fn amounts(balances: &BTreeMap<AccountId, Amount>) -> Value {
-    balances.iter().map(|(account, amount)| (account.to_string(), json!(amount))).collect()
-}
-
-fn entries(block: &Block) -> impl Iterator<Item = Entry> {
-    block.runs().iter().flat_map(|run| run.entries())
-}
-
-fn entry_json(entry: &Entry) -> Value {
-    let Entry { origin, seq, operation } = entry;
-    match operation.action {
-        Action::Transfer { from, to, amount } => {
-            json!({ "origin": origin, "seq": seq, "id": operation.id, "from": from, "to": to, "amount": amount })
-        }
-        Action::Open { account } => json!({ "origin": origin, "seq": seq, "id": operation.id, "open": account }),
-    }
-}
-
 pub fn arrow(Triplet { from, to, amount }: &Triplet) -> String {
-    format!("{from}→{to} {amount}")
-}
-
-pub fn balances(balances: &BTreeMap<AccountId, Amount>) -> String {
-    balances.iter().map(|(account, amount)| format!("{account} {amount}")).collect::<Vec<_>>().join(", ")
+    transfer_text(*from, *to, *amount)
 }
 
 /// Entries with their identity: `A:1 A→C 20, ...`.
 pub fn list<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
     let shown: Vec<_> = entries.map(entry_text).collect();
     if shown.is_empty() { "empty".to_owned() } else { shown.join(", ") }
-}
-
-fn entry_text(Entry { origin, seq, operation }: &Entry) -> String {
-    let action = match operation.action {
-        Action::Transfer { from, to, amount } => arrow(&Triplet { from, to, amount }),
-        Action::Open { account } => format!("open {account}"),
-    };
-    format!("{origin}:{seq} {action}")
 }

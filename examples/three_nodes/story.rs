@@ -8,6 +8,7 @@ use paxos_banking::actors::message::Outgoing;
 use paxos_banking::cli::say;
 use paxos_banking::ledger::{Block, Entry, Genesis, LogOffer, Run};
 use paxos_banking::paxos::{Message, NackKind};
+use paxos_banking::render::balances_text;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets::Triplet;
 use paxos_banking::types::{AccountId, Amount, Height, NodeId};
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bank::{Bank, Trap};
-use crate::report::{Decided, Report, arrow, balances, decide, list};
+use crate::report::{Decided, Report, arrow, decide, list};
 
 /// Tells the story on stdout, or keeps silent where the output is for programs.
 struct Story {
@@ -30,7 +31,10 @@ pub async fn play(genesis: Genesis, store: StoreAddress, tell: bool) -> Result<R
     let bank = Bank::start(genesis.clone(), store, 100).await?;
     let mut story = Story { bank, tell, decided: Vec::new() };
     let before = story.bank.view("A".parse()?).await?;
-    story.say(&format!("Three nodes in one process, their stores in {place}. Settled: {}.", balances(&before.settled)));
+    story.say(&format!(
+        "Three nodes in one process, their stores in {place}. Settled: {}.",
+        balances_text(&before.settled)
+    ));
     if before.height > Height(0) || !before.log.is_empty() {
         story.say("This bank has a history already: the figures differ from those of a fresh one.");
     }
@@ -130,7 +134,7 @@ impl Story {
         }
         if !blocks.is_empty() {
             let settled = self.bank.view(home).await?.settled;
-            self.say(&format!("  Balances: {}. The round took {}.", balances(&settled), ms(took)));
+            self.say(&format!("  Balances: {}. The round took {}.", balances_text(&settled), ms(took)));
         }
         self.say(&format!("  {}", decided.sentence()));
         self.decided.push(decided);

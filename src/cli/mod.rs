@@ -1,5 +1,6 @@
 //! The `paxbank` command, one file per subcommand.
 
+mod ask;
 mod check;
 mod log;
 mod node;
@@ -23,6 +24,8 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Node(node::RunNode),
+    #[command(flatten)]
+    Ask(ask::Ask),
     Check(check::Check),
 }
 
@@ -63,33 +66,76 @@ pub fn say(text: &str) {
     }
 }
 
-/// Runs the command. Exit status 0: done, 2: wrong use or configuration, 5: data damaged or contradictory.
-pub fn run(arguments: Arguments) -> ExitCode {
+/// Reads the arguments of this process and runs the command that they name. Exit status 0: done, 1: refused by the bank,
+/// 2: wrong use or configuration, 3: no node reachable, 4: outcome unknown, 5: data damaged, lost or contradictory.
+pub fn main() -> ExitCode {
+    let wrong = match Arguments::try_parse() {
+        Ok(arguments) => return run(arguments),
+        Err(error) => error,
+    };
+    // Help and version are no failures. Of a failure, programs get the one JSON value that they asked for.
+    if wrong.use_stderr() && asks_for_json(std::env::args().skip(1)) {
+        let text = wrong.to_string();
+        let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
+        return fail(Failure::usage(message), Output::Json);
+    }
+    wrong.exit()
+}
+
+/// Whether arguments that cannot be parsed ask for JSON.
+fn asks_for_json(arguments: impl Iterator<Item = String>) -> bool {
+    let mut before = String::new();
+    for argument in arguments {
+        if argument == "--output=json" || (argument == "json" && before == "--output") {
+            return true;
+        }
+        before = argument;
+    }
+    false
+}
+
+/// Runs the command.
+fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command, output } = arguments;
     let result = match command {
-        Command::Node(node) => node.run(),
-        Command::Check(check) => check.run(),
+        Command::Node(node) => node.run().map(Finished::from),
+        Command::Ask(ask) => ask.run(output),
+        Command::Check(check) => check.run().map(Finished::from),
     };
-    match (result, output) {
-        (Ok(report), Output::Human) if report.human.is_empty() => {}
-        (Ok(report), Output::Human) => say(report.human.trim_end()),
-        (Ok(report), Output::Json) => say(&report.json.to_string()),
-        (Err(failure), output) => {
-            let Failure { code, status, message } = failure;
-            match output {
-                Output::Human => eprintln!("paxbank: {message}"),
-                Output::Json => {
-                    say(&serde_json::json!({ "error": { "code": code, "message": message } }).to_string());
-                }
-            }
-            return ExitCode::from(status);
-        }
+    let Finished { report, status } = match result {
+        Ok(finished) => finished,
+        Err(failure) => return fail(failure, output),
+    };
+    match (report, output) {
+        (Some(report), Output::Human) if !report.human.is_empty() => say(report.human.trim_end()),
+        (Some(report), Output::Json) => say(&report.json.to_string()),
+        _ => {}
     }
-    ExitCode::SUCCESS
+    ExitCode::from(status)
+}
+
+fn fail(Failure { code, status, message }: Failure, output: Output) -> ExitCode {
+    match output {
+        Output::Human => eprintln!("paxbank: {message}"),
+        Output::Json => say(&serde_json::json!({ "error": { "code": code, "message": message } }).to_string()),
+    }
+    ExitCode::from(status)
 }
 
 /// The result of a command, in both forms.
 struct Report {
     human: String,
     json: serde_json::Value,
+}
+
+/// A command that ran to its end: what to print, where that was not printed on the way, and its exit status.
+struct Finished {
+    report: Option<Report>,
+    status: u8,
+}
+
+impl From<Report> for Finished {
+    fn from(report: Report) -> Self {
+        Self { report: Some(report), status: 0 }
+    }
 }

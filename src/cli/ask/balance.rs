@@ -1,0 +1,74 @@
+//! `paxbank balance`: what an account has.
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{Deadline, Nodes};
+use crate::cli::{Failure, Finished, Report};
+use crate::client::{Balance, Heard, ReadLevel};
+use crate::render::nodes_text;
+use crate::types::AccountId;
+
+const EXAMPLES: &str = "Examples:
+  paxbank balance alice@A                   what it can spend now, as its home knows
+  paxbank balance alice@A --read settled    what the chain says; any node tells, also while the home is down
+  paxbank balance alice@A --read fresh      as its home knows after asking all nodes for what is on its way";
+
+/// Tells what an account has.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct ShowBalance {
+    /// The account, such as alice@A; A stands for A@A, node A's own account.
+    account: AccountId,
+    /// How much the answer may lack.
+    #[arg(long, value_enum, default_value_t)]
+    read: Read,
+    #[command(flatten)]
+    deadline: Deadline,
+    #[command(flatten)]
+    nodes: Nodes,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Read {
+    /// What its home can spend now; credits from other homes come with the next block.
+    #[default]
+    Local,
+    /// What the chain of one node says.
+    Settled,
+    /// As local, after all nodes that can be reached were asked for what is unsettled.
+    Fresh,
+}
+
+impl ShowBalance {
+    pub(super) async fn run(self) -> Result<Finished, Failure> {
+        let read = match self.read {
+            Read::Local => ReadLevel::Local,
+            Read::Settled => ReadLevel::Settled,
+            Read::Fresh => ReadLevel::Fresh,
+        };
+        let client = self.nodes.client()?;
+        let heard = client.balance(self.account, read, self.deadline.deadline).await?;
+        Ok(report(&heard, self.read).into())
+    }
+}
+
+fn report(Heard { node, told }: &Heard<Balance>, read: Read) -> Report {
+    let Balance { account, spendable, settled, height, not_heard } = told;
+    let mut human = match spendable {
+        Some(spendable) => {
+            format!("{account}  can spend {spendable}; settled {settled} at height {height}, says {node}")
+        }
+        None => format!("{account}  settled {settled} at height {height}, says {node}"),
+    };
+    let mut json = json!({
+        "account": account, "spendable": spendable, "settled": settled, "height": height, "node": node,
+    });
+    if read == Read::Fresh {
+        json["not_heard"] = json!(not_heard);
+    }
+    if !not_heard.is_empty() {
+        human.push_str(&format!("; not heard: {}", nodes_text(not_heard)));
+    }
+    Report { human, json }
+}

@@ -1,0 +1,82 @@
+//! `paxbank chain`: the blocks of a node.
+
+use clap::Args;
+
+use super::listing::Listing;
+use super::{Deadline, Nodes};
+use crate::cli::{Failure, Finished, Output};
+use crate::ledger::{Block, Genesis};
+use crate::render::{balances_text, block_json, entries, entry_text, genesis_json};
+use crate::types::{Height, NodeId};
+
+const EXAMPLES: &str = "Examples:
+  paxbank chain                        the whole chain of the first node that answers
+  paxbank chain B --from 3 --to 5      blocks 3 to 5 as node B holds them
+  paxbank chain --output json
+
+Blocks are fetched and printed page by page, however long the chain is. As JSON they come as one value all the same, a block
+to a line; where a page cannot be had, the last field is \"error\", and the exit status says the rest.";
+
+/// How many entries of a block people are shown.
+const ENTRIES_SHOWN: usize = 20;
+
+/// Shows the blocks of a node's chain.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct ShowChain {
+    /// The node [default: the first that answers].
+    node: Option<NodeId>,
+    /// The first block; 0 is the genesis.
+    #[arg(long, value_name = "HEIGHT", default_value_t = 0)]
+    from: u64,
+    /// The last [default: the end of the chain].
+    #[arg(long, value_name = "HEIGHT")]
+    to: Option<u64>,
+    /// How long to try for each page before giving up: 500ms, 10s, 2m.
+    #[command(flatten)]
+    deadline: Deadline,
+    #[command(flatten)]
+    nodes: Nodes,
+}
+
+impl ShowChain {
+    pub(super) async fn run(self, output: Output) -> Result<Finished, Failure> {
+        let Self { node, from, to, .. } = self;
+        if let Some(to) = to.filter(|to| *to < from) {
+            return Err(Failure::usage(format!("--from {from} is behind --to {to}")));
+        }
+        let (client, within) = (self.nodes.client()?, self.deadline.deadline);
+        let genesis = if from == 0 { Some(client.genesis(node, within).await?) } else { None };
+        // From the node that told the genesis come the blocks too.
+        let node = node.or(genesis.as_ref().map(|genesis| genesis.node));
+        let mut pages = client.chain(node, Height(from), to.map(Height), within);
+        let mut page = pages.next().await?;
+        let mut listing = Listing::begin(output, &[], "blocks");
+        if let Some(genesis) = genesis {
+            listing.item(|| genesis_text(&genesis.told), || genesis_json(&genesis.told));
+        }
+        while let Some(blocks) = page {
+            for block in &blocks {
+                listing.item(|| block_text(block), || block_json(block));
+            }
+            page = match pages.next().await {
+                Ok(page) => page,
+                Err(error) => return listing.fail(error.into()),
+            };
+        }
+        Ok(listing.end("There is no such block."))
+    }
+}
+
+fn genesis_text(genesis: &Genesis) -> String {
+    format!("{:>6}  {}  genesis: {}", 0, genesis.id().short(), balances_text(genesis.opening()))
+}
+
+fn block_text(block: &Block) -> String {
+    let count: usize = block.runs().iter().map(|run| run.operations.len()).sum();
+    let mut shown: Vec<_> = entries(block).take(ENTRIES_SHOWN).map(|entry| entry_text(&entry)).collect();
+    if count > ENTRIES_SHOWN {
+        shown.push(format!("and {} more", count - ENTRIES_SHOWN));
+    }
+    format!("{:>6}  {}  {}", block.height(), block.hash().short(), shown.join(", "))
+}

@@ -1,0 +1,103 @@
+//! `paxbank transfer`: moves money, once.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Deadline, Nodes, Until};
+use crate::cli::{Failure, Finished, Report};
+use crate::client::Outcome;
+use crate::ledger::{Approval, Request, Wait};
+use crate::render::{reason_text, transfer_text};
+use crate::types::{AccountId, Amount, TransferId};
+
+const EXAMPLES: &str = "Examples:
+  export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
+  paxbank transfer alice@A bob@B 250
+  paxbank transfer A B 20 --wait settled --deadline 30s
+  paxbank transfer A B 20 --id 01ARZ3NDEKTSV4RRFFQ69G5FAV      ask again: the same id is executed once
+
+Exit status: 0 approved, 1 refused, 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown: ask again under
+the same id, or with paxbank outcome.";
+
+/// Transfers money from one account to another; the home of the first decides.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct MakeTransfer {
+    /// The account to debit, such as alice@A; A stands for A@A, node A's own account.
+    from: AccountId,
+    /// The account to credit.
+    to: AccountId,
+    /// How much, a whole number of the smallest unit.
+    #[arg(allow_negative_numbers = true)]
+    amount: Amount,
+    /// The transfer's id, a ULID, to ask again for one that was sent before [default: a new one].
+    #[arg(long, value_name = "ULID")]
+    id: Option<TransferId>,
+    /// What to wait for. Where settled is not reached in time, an approval is told as not yet settled.
+    #[arg(long, value_enum, default_value_t)]
+    wait: Until,
+    #[command(flatten)]
+    deadline: Deadline,
+    #[command(flatten)]
+    nodes: Nodes,
+}
+
+impl MakeTransfer {
+    pub(super) async fn run(self) -> Result<Finished, Failure> {
+        let client = self.nodes.client()?;
+        let Self { from, to, amount, wait, .. } = self;
+        let id = self.id.unwrap_or_else(|| client.new_id());
+        let request = Request { id, from, to, amount, wait: wait.into() };
+        let outcome = client.transfer(request, self.deadline.deadline).await?;
+        Ok(finished(&request, &outcome))
+    }
+}
+
+/// What came of one transfer, in both forms, and the exit status for it.
+fn finished(request: &Request, outcome: &Outcome) -> Finished {
+    let Request { id, from, to, amount, wait } = *request;
+    let mut told = sentence(outcome);
+    if let Outcome::Approved(Approval { height: None, .. }) = outcome
+        && wait == Wait::Settled
+    {
+        told.push_str(", not yet settled");
+    }
+    let mut human = format!("{}  {told}\nid {id}", transfer_text(from, to, amount));
+    let status = match outcome {
+        Outcome::Approved(_) => 0,
+        Outcome::Refused(_) => 1,
+        Outcome::Unknown(_) => {
+            human.push_str(&format!("\nAsk again with the same command and --id {id}, or with: paxbank outcome {id}"));
+            4
+        }
+    };
+    Finished { report: Some(Report { human, json: outcome_json(id, outcome) }), status }
+}
+
+/// What came of a transfer, for people.
+pub(super) fn sentence(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Approved(Approval { origin, seq, height: None }) => format!("approved as entry {origin}:{seq}"),
+        Outcome::Approved(Approval { origin, seq, height: Some(height) }) => {
+            format!("approved as entry {origin}:{seq}, settled in block {height}")
+        }
+        Outcome::Refused(reason) => format!("refused: {}", reason_text(reason)),
+        Outcome::Unknown(unknown) => format!("unknown: {}", unknown.why),
+    }
+}
+
+/// What came of a transfer, for programs.
+pub(super) fn outcome_json(id: TransferId, outcome: &Outcome) -> Value {
+    let form = |name: &str, reason: Value| json!({ "id": id, "outcome": name, "origin": null, "seq": null, "height": null, "reason": reason });
+    match outcome {
+        Outcome::Approved(Approval { origin, seq, height }) => {
+            json!({
+                "id": id, "outcome": "approved", "origin": origin, "seq": seq, "height": height, "reason": null,
+            })
+        }
+        Outcome::Refused(reason) => form("refused", json!(reason)),
+        Outcome::Unknown(unknown) => {
+            form("unknown", json!({ "code": unknown.why.code(), "message": unknown.why.to_string() }))
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What the bank holds and says, in the two forms that commands and examples print: JSON for programs, text for people.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::ledger::{Action, Block, Entry, Genesis, Reason};
+use crate::types::{AccountId, Amount, Hash, NodeId};
+
+/// An entry of a log or a block.
+pub fn entry_json(entry: &Entry) -> Value {
+    let Entry { origin, seq, operation } = entry;
+    match operation.action {
+        Action::Transfer { from, to, amount } => {
+            json!({ "origin": origin, "seq": seq, "id": operation.id, "from": from, "to": to, "amount": amount })
+        }
+        Action::Open { account } => json!({ "origin": origin, "seq": seq, "id": operation.id, "open": account }),
+    }
+}
+
+/// A block with all its entries.
+pub fn block_json(block: &Block) -> Value {
+    let entries: Vec<_> = entries(block).map(|entry| entry_json(&entry)).collect();
+    json!({ "height": block.height(), "hash": block.hash(), "parent": block.parent(), "entries": entries })
+}
+
+/// The genesis, as the block 0 that it stands for.
+pub fn genesis_json(genesis: &Genesis) -> Value {
+    json!({ "height": 0, "hash": genesis.id(), "parent": Hash::ZERO, "entries": [] })
+}
+
+/// Balances by account.
+pub fn balances_json(balances: &BTreeMap<AccountId, Amount>) -> Value {
+    balances.iter().map(|(account, amount)| (account.to_string(), json!(amount))).collect()
+}
+
+/// All entries of a block, in its order.
+pub fn entries(block: &Block) -> impl Iterator<Item = Entry> {
+    block.runs().iter().flat_map(|run| run.entries())
+}
+
+/// A transfer: `A→B 20`.
+pub fn transfer_text(from: AccountId, to: AccountId, amount: Amount) -> String {
+    format!("{from}→{to} {amount}")
+}
+
+/// An entry with its identity: `A:1 A→C 20`.
+pub fn entry_text(Entry { origin, seq, operation }: &Entry) -> String {
+    let action = match operation.action {
+        Action::Transfer { from, to, amount } => transfer_text(from, to, amount),
+        Action::Open { account } => format!("open {account}"),
+    };
+    format!("{origin}:{seq} {action}")
+}
+
+/// Balances by account: `A 80, B 100`.
+pub fn balances_text(balances: &BTreeMap<AccountId, Amount>) -> String {
+    balances.iter().map(|(account, amount)| format!("{account} {amount}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Names of nodes: `A, B`.
+pub fn nodes_text<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
+    nodes.into_iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a transfer is refused.
+pub fn reason_text(reason: &Reason) -> String {
+    match reason {
+        Reason::InsufficientFunds { height, spendable, not_heard } => {
+            let not_heard = match not_heard.is_empty() {
+                true => String::new(),
+                false => format!(", not heard: {}", nodes_text(not_heard)),
+            };
+            format!("{spendable} can be spent after block {height}{not_heard}")
+        }
+        Reason::UnknownAccount { height, account } => format!("there is no account {account} after block {height}"),
+        Reason::AmountZero => "a transfer moves at least 1".to_owned(),
+        Reason::SameAccount => "both accounts are the same".to_owned(),
+        Reason::NotHome { home } => format!("node {home} decides about this account"),
+    }
+}
