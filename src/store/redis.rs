@@ -129,7 +129,7 @@ impl RedisStore {
     /// Runs a script that answers with a word and what belongs to it.
     fn run(&mut self, script: &'static str, arguments: &[Vec<u8>]) -> Result<Found, StoreError> {
         let answer = self.with(Call::Write, |connection, keys| connection.run(script, keys, arguments))?;
-        let mut parts = list(answer).into_iter().map(bytes);
+        let mut parts = self.list(answer, StoreError::Unknown)?.into_iter().map(bytes);
         let word = parts.next().flatten().unwrap_or_default();
         let found = Found { word: text(&word), what: parts.next().flatten(), more: parts.next().flatten() };
         match (found.word.as_str(), found.place()) {
@@ -156,13 +156,29 @@ impl RedisStore {
         if wrong {
             return Err(self.wrong_type(key, b"key of another type"));
         }
-        answer.map(list)
+        self.list(answer?, StoreError::Unread)
+    }
+
+    fn list(&mut self, answer: Value, failing: fn(String) -> StoreError) -> Result<Vec<Value>, StoreError> {
+        match answer {
+            Value::Array(values) => Ok(values),
+            _ => Err(self.nonsense(failing)),
+        }
+    }
+
+    /// What answered is no Redis, or none that is sound; nothing is concluded from it, nor from what would follow.
+    fn nonsense(&mut self, failing: fn(String) -> StoreError) -> StoreError {
+        self.connection = None;
+        failing(format!("{}: the answer makes no sense", self.address))
     }
 
     /// Sets the epoch to `next` where it still is `found`, or is `next` already. If not, the one that it is.
     fn set_epoch(&mut self, found: Option<&[u8]>, next: Epoch) -> Result<bool, StoreError> {
         self.unanswered = Some((found.map(<[u8]>::to_vec), next));
         let answer = self.run(EPOCH_SCRIPT, &[tagged(found), encode_epoch(next)])?;
+        if !["done", "found"].contains(&answer.word.as_str()) {
+            return Err(self.nonsense(StoreError::Unknown));
+        }
         self.unanswered = None;
         Ok(answer.word == "done")
     }
@@ -176,7 +192,10 @@ impl Store for RedisStore {
             return Ok(next);
         }
         loop {
-            let Found { what: found, more: used, .. } = self.run(EPOCH_SCRIPT, &[])?;
+            let Found { word, what: found, more: used } = self.run(EPOCH_SCRIPT, &[])?;
+            if word != "found" {
+                return Err(self.nonsense(StoreError::Unknown));
+            }
             let next = epoch_after(found.as_deref(), used.as_deref() != Some(b"new"), token)?;
             // Another process may have been quicker. It raised the epoch, so that this ends when they do.
             if self.set_epoch(found.as_deref(), next)? {
@@ -191,9 +210,12 @@ impl Store for RedisStore {
             command.arg(key);
             connection.ask(command)
         };
-        let mut parts = self.read_key(FIELDS, ask)?.into_iter().filter_map(bytes);
+        let mut parts = self.read_key(FIELDS, ask)?.into_iter().map(bytes);
         let mut fields = BTreeMap::new();
-        while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+        while let Some(name) = parts.next() {
+            let (Some(name), Some(value)) = (name, parts.next().flatten()) else {
+                return Err(self.nonsense(StoreError::Unread));
+            };
             let name = String::from_utf8(name)
                 .map_err(|error| StoreError::corrupt(text(error.as_bytes()), "no field has this name"))?;
             fields.insert(name, value);
@@ -215,8 +237,11 @@ impl Store for RedisStore {
         let ask = |connection: &mut Connection, key: &str| connection.run(READ_SCRIPT, &[key.to_owned()], &arguments);
         let mut parts = self.read_key(place(stream), ask)?.into_iter().map(bytes);
         let mut records = Vec::new();
-        while let Some(entry) = parts.next().flatten() {
-            let (entry, record) = (text(&entry), parts.next().flatten());
+        while let Some(entry) = parts.next() {
+            let (Some(entry), Some(record)) = (entry, parts.next()) else {
+                return Err(self.nonsense(StoreError::Unread));
+            };
+            let entry = text(&entry);
             match (number_of(&entry), record) {
                 (Ok(id), Some(record)) => records.push((id, record)),
                 (Ok(id), None) => {
@@ -242,7 +267,7 @@ impl Store for RedisStore {
                 let name = Stream::ALL.into_iter().find(|stream| place(*stream) == key).map_or("", Stream::name);
                 Err(conflict(&format!("{name}/{}", text(&found.more.unwrap_or_default())), write))
             }
-            (other, _) => Err(StoreError::Unknown(format!("{}: the answer {other:?} makes no sense", self.address))),
+            _ => Err(self.nonsense(StoreError::Unknown)),
         }
     }
 
@@ -301,13 +326,6 @@ fn number_of(entry: &str) -> Result<u64, u64> {
     let number = number.parse().unwrap_or(0);
     let expected = if number == 0 { "1" } else { "0" };
     if rest == expected { Ok(number) } else { Err(number) }
-}
-
-fn list(value: Value) -> Vec<Value> {
-    match value {
-        Value::Array(values) => values,
-        _ => Vec::new(),
-    }
 }
 
 fn bytes(value: Value) -> Option<Vec<u8>> {

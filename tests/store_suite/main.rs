@@ -8,6 +8,7 @@ mod proxy;
 mod random;
 mod redb_disk;
 mod redb_file;
+mod redis_answers;
 mod redis_bench;
 mod redis_edited;
 mod redis_network;

@@ -60,8 +60,8 @@ async fn a_server_that_only_begins_its_log_of_changes_is_waited_for() {
     let server = RedisServer::start_with(&["--appendonly", "no"]);
     expect_unsafe(open(&server.address_unix()), "appendonly");
     server.cli(&["SET", "something", "else"]);
-    // Its first log takes a second to write.
-    server.cli(&["CONFIG", "SET", "rdb-key-save-delay", "1000000"]);
+    // Its first log takes two seconds to write.
+    server.cli(&["CONFIG", "SET", "rdb-key-save-delay", "2000000"]);
     server.cli(&["CONFIG", "SET", "appendonly", "yes"]);
     let error = open(&server.address_unix()).err().unwrap();
     assert!(matches!(&error, StoreError::Unread(what) if what.contains("beginning its log")), "{error}");
