@@ -48,6 +48,9 @@ struct UnderWay {
 /// Approvals hang on writes, so they go first; but no more of them than this, or a busy node would serve no reader.
 const PASSED_MAX: u32 = 8;
 
+/// How often a process that writes nothing looks whether the store is still its own.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// More readers than this are turned away: they ask another node, or again.
 const READS_MAX: usize = 64;
 
@@ -132,6 +135,23 @@ impl PersistenceActor {
         }));
     }
 
+    /// A process that was replaced, and has nothing to write, would go on telling of a state that is another's by now.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.under_way.is_some() || self.reading || self.halted {
+            return;
+        }
+        self.reading = true;
+        let looked = self.store.check_epoch(self.journal.epoch()).into_actor(self);
+        ctx.spawn(looked.map(|owned, actor, ctx| {
+            actor.reading = false;
+            match owned {
+                Err(error) if !error.may_be_retried() => actor.halt(&error),
+                // A store that does not answer has not said that it is another's.
+                _ => actor.proceed(ctx),
+            }
+        }));
+    }
+
     fn halt(&mut self, error: &StoreError) {
         error!(%error, "the store cannot be trusted any more");
         self.halted = true;
@@ -144,6 +164,7 @@ impl Actor for PersistenceActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(ROLE_MAILBOX);
+        ctx.run_interval(LOOK, Self::look);
     }
 }
 

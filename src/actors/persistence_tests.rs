@@ -11,7 +11,7 @@ use crate::effect::Record;
 use crate::ledger::Block;
 use crate::paxos::BlocksRequest;
 use crate::store::{Disk, RecoverOptions, Recovered, Store, StoreFuture};
-use crate::types::{Height, Incarnation};
+use crate::types::{Epoch, Height, Incarnation};
 
 const RETRY: Duration = Duration::from_secs(10);
 const TIMING: PersistenceTiming = PersistenceTiming { retry_min: RETRY, retry_max: Duration::from_secs(40) };
@@ -25,6 +25,8 @@ type Open<T> = Option<oneshot::Sender<Result<T, StoreError>>>;
 struct Calls {
     writes: Vec<(Arc<Write>, Open<()>)>,
     reads: Vec<(BlocksRequest, Open<Vec<Arc<Block>>>)>,
+    /// Another process took the store.
+    taken: bool,
 }
 
 /// A store whose calls end when and how the test says.
@@ -61,6 +63,11 @@ impl StoreHost for Script {
         let (reply_to, reply) = oneshot::channel();
         self.0.borrow_mut().writes.push((write, Some(reply_to)));
         Box::pin(async { reply.await.expect("the test ends every call") })
+    }
+
+    fn check_epoch(&mut self, _: Epoch) -> StoreFuture<()> {
+        let taken = self.0.borrow().taken;
+        Box::pin(async move { if taken { Err(StoreError::Fenced) } else { Ok(()) } })
     }
 
     fn read_blocks(&mut self, request: BlocksRequest, _: usize) -> StoreFuture<Vec<Arc<Block>>> {
@@ -198,6 +205,17 @@ async fn r13_a_failure_that_repeating_does_not_mend_halts_and_nothing_is_ever_ac
     fixture.probes.pass(HOURS).await;
     fixture.probes.see_nothing().await;
     assert_eq!(fixture.script.writes().len(), 1, "the store is left alone");
+}
+
+#[actix_rt::test]
+async fn r13_a_process_that_was_replaced_stops_though_it_has_nothing_to_write() {
+    let fixture = Fixture::start();
+    fixture.probes.pass(HOURS).await;
+    fixture.probes.see_nothing().await;
+    fixture.script.0.borrow_mut().taken = true;
+    fixture.probes.pass(HOURS).await;
+    fixture.probes.see([Halt(HaltReason::Store(StoreError::Fenced.to_string())).into()]).await;
+    assert_eq!(fixture.script.writes().len(), 0);
 }
 
 #[actix_rt::test]

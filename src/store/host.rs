@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{RecoverOptions, Recovered, Store, StoreError, Write, read_blocks, recover};
 use crate::ledger::Block;
 use crate::paxos::BlocksRequest;
+use crate::types::Epoch;
 
 /// What became of one call of a store.
 pub type StoreFuture<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
@@ -20,6 +21,8 @@ pub trait StoreHost: 'static {
     fn recover(&mut self, options: RecoverOptions) -> StoreFuture<Recovered>;
     /// Makes one write durable.
     fn write(&mut self, write: Arc<Write>) -> StoreFuture<()>;
+    /// Looks whether this process still owns the store.
+    fn check_epoch(&mut self, epoch: Epoch) -> StoreFuture<()>;
     /// Reads blocks of the chain, about `bytes_max` bytes of them and at least one.
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>>;
 }
@@ -69,6 +72,10 @@ impl StoreHost for StoreThread {
 
     fn write(&mut self, write: Arc<Write>) -> StoreFuture<()> {
         self.call(move |store| store.write(&write))
+    }
+
+    fn check_epoch(&mut self, epoch: Epoch) -> StoreFuture<()> {
+        self.call(move |store| store.check_epoch(epoch))
     }
 
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::check::{Verdict, View, encode_epoch, judge, next_epoch};
+use super::check::{Verdict, View, encode_epoch, judge, next_epoch, other_epoch};
 use super::{Store, StoreError, Stream, Write, field};
 use crate::types::Epoch;
 
@@ -235,6 +235,13 @@ impl Store for MemoryStore {
         state.cached.fields.insert(field::EPOCH.to_owned(), bytes.clone());
         state.durable.fields.insert(field::EPOCH.to_owned(), bytes);
         Ok(epoch)
+    }
+
+    fn check_epoch(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        match self.disk.state().cached.fields.get(field::EPOCH) {
+            Some(found) if *found == encode_epoch(epoch) => Ok(()),
+            found => Err(other_epoch(found.map(Vec::as_slice))),
+        }
     }
 
     fn fields(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {

@@ -117,6 +117,13 @@ pub trait Store: Send {
     /// [`StoreError::Corrupt`] where the stored epoch is damaged or missing from a store that is not new.
     fn take_epoch(&mut self, token: u64) -> Result<Epoch, StoreError>;
 
+    /// Looks whether the epoch is still the one under which this process took the store, so that a process without
+    /// anything to write learns that it was replaced. A store that nobody else can open has nothing to look for.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] where another process took it since, [`StoreError::Corrupt`] where it is gone.
+    fn check_epoch(&mut self, epoch: Epoch) -> Result<(), StoreError>;
+
     /// All fields, the epoch included.
     ///
     /// # Errors

@@ -195,6 +195,11 @@ impl Store for RedbStore {
         })
     }
 
+    fn check_epoch(&mut self, _: Epoch) -> Result<(), StoreError> {
+        // The file is locked.
+        Ok(())
+    }
+
     fn fields(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
         self.with(StoreError::Unread, |store, database| {
             let failed = |error| store.failed(error, StoreError::Unread);

@@ -204,6 +204,15 @@ impl Store for RedisStore {
         }
     }
 
+    fn check_epoch(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        let Found { word, what: found, .. } = self.run(EPOCH_SCRIPT, &[])?;
+        match found {
+            _ if word != "found" => Err(self.nonsense(StoreError::Unread)),
+            Some(found) if found == encode_epoch(epoch) => Ok(()),
+            found => Err(other_epoch(found.as_deref())),
+        }
+    }
+
     fn fields(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
         let ask = |connection: &mut Connection, key: &str| {
             let mut command = ::redis::cmd("HGETALL");

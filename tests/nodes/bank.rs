@@ -38,6 +38,8 @@ pub enum Stores {
 pub struct Bank {
     directory: TempDir,
     opening: u64,
+    /// What its nodes log.
+    pub level: &'static str,
     /// By who dials and who is dialled.
     ways: BTreeMap<(&'static str, &'static str), Proxy>,
     client_ways: BTreeMap<&'static str, Proxy>,
@@ -71,7 +73,7 @@ impl Bank {
             }
         }
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, opening, ways, client_ways, redis, nodes: BTreeMap::new() }
+        Self { directory, opening, level: "info", ways, client_ways, redis, nodes: BTreeMap::new() }
     }
 
     pub fn arguments(&self, name: &'static str) -> Vec<String> {
@@ -101,7 +103,7 @@ impl Bank {
 
     /// The same, with arguments of its own.
     pub async fn run_with(&mut self, name: &'static str, arguments: &[String]) {
-        let process = NodeProcess::start(arguments).await;
+        let process = NodeProcess::start(arguments, self.level).await;
         self.client_ways[name].set_target(&process.client_address);
         for peer in NAMES.into_iter().filter(|peer| *peer != name) {
             self.ways[&(peer, name)].set_target(&process.peer_address);

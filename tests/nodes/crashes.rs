@@ -4,6 +4,7 @@ use paxos_banking::client::Outcome;
 use paxos_banking::ledger::Wait;
 use paxos_banking::types::{Amount, Height};
 use paxos_banking::wire::client::Transfer;
+use tokio::time::timeout;
 
 use crate::bank::{Bank, NAMES, Stores, account};
 use crate::load::Load;
@@ -64,7 +65,7 @@ async fn a_node_that_was_away_for_many_blocks_catches_up_in_bounded_frames() {
     let mut bank = Bank::start(Stores::Redb, 1_000_000).await;
     bank.kill("C").await;
     // Blocks of more bytes than one frame takes.
-    many(&bank, 120_000).await;
+    many(&bank, 260_000).await;
     let height = bank.until("A", |status| status.log == Some(0)).await.height;
     assert!(height >= Height(2), "{height}");
     bank.run("C").await;
@@ -86,15 +87,23 @@ async fn a_peer_dies_in_the_middle_of_r_blocks_resp_and_the_next_one_delivers() 
     for _ in 0..5 {
         bank.approved(&client, "A", "B", 1, Wait::Settled).await;
     }
-    // Of equally long chains the first node's is asked for.
-    let caught = bank.way("A", "C").catch("R_BLOCKS_RESP");
+    // Whoever answers first is asked for the blocks.
+    let (from_a, from_b) = (bank.way("A", "C").catch("R_BLOCKS_RESP"), bank.way("B", "C").catch("R_BLOCKS_RESP"));
     bank.run("C").await;
-    caught.await.unwrap();
-    bank.kill("A").await;
+    let first = async {
+        tokio::select! {
+            caught = from_a => caught.map(|()| "A"),
+            caught = from_b => caught.map(|()| "B"),
+        }
+    };
+    let dying = timeout(PATIENCE, first).await.expect("C asks for blocks").unwrap();
+    let other = if dying == "A" { "B" } else { "A" };
+    bank.way(other, "C").release();
+    bank.kill(dying).await;
     bank.until("C", |status| status.height >= Height(5)).await;
-    assert_eq!(bank.chain("C").await, bank.chain("B").await);
-    bank.approved(&client, "C", "B", 1, Wait::Settled).await;
-    bank.run("A").await;
+    assert_eq!(bank.chain("C").await, bank.chain(other).await);
+    bank.approved(&client, "C", other, 1, Wait::Settled).await;
+    bank.run(dying).await;
     bank.all_ready().await;
     bank.settled().await;
 }

@@ -99,7 +99,12 @@ async fn a_bank_does_not_begin_before_all_its_nodes_have_met_unless_it_is_forced
 
 #[tokio::test]
 async fn one_transfer_can_be_followed_through_the_logs_of_all_nodes() {
-    let bank = Bank::start(Stores::Redb, 100).await;
+    let mut bank = Bank::prepared(Stores::Redb, 100).await;
+    bank.level = "debug";
+    for name in NAMES {
+        bank.run(name).await;
+    }
+    bank.all_ready().await;
     let id = bank.client().new_id();
     let (code, told) = bank.json(&["transfer", "A", "B", "5", "--id", &id.to_string(), "--wait", "settled"]).await;
     assert_eq!((code, &told["id"]), (0, &json!(id.to_string())), "{told}");

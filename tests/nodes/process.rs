@@ -60,9 +60,9 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts one and waits until it listens.
-    pub async fn start(arguments: &[String]) -> Self {
-        let (child, log, reader) = spawn(arguments);
+    /// Starts one that logs from `level` up, and waits until it listens.
+    pub async fn start(arguments: &[String], level: &str) -> Self {
+        let (child, log, reader) = spawn(arguments, level);
         let addresses = log.wait(|event| {
             let text = |name: &str| event[name].as_str().map(str::to_owned);
             if event["message"] == "listening" { Some((text("peers")?, text("clients")?)) } else { None }
@@ -107,12 +107,12 @@ impl NodeProcess {
     }
 }
 
-fn spawn(arguments: &[String]) -> (Child, Log, JoinHandle<()>) {
+fn spawn(arguments: &[String], level: &str) -> (Child, Log, JoinHandle<()>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_paxbank"))
         .arg("node")
         .args(arguments)
         .args(["--log-format", "json"])
-        .env("RUST_LOG", "debug")
+        .env("RUST_LOG", level)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -132,7 +132,7 @@ fn spawn(arguments: &[String]) -> (Child, Log, JoinHandle<()>) {
 
 /// Runs a node that must end by itself: its exit status, and what it logged or printed on stderr.
 pub async fn fails_to_start(arguments: &[String]) -> (Option<i32>, String) {
-    let (mut child, log, reader) = spawn(arguments);
+    let (mut child, log, reader) = spawn(arguments, "info");
     let status = timeout(PATIENCE, child.wait()).await.expect("it ends in bounded time").unwrap();
     reader.await.unwrap();
     (status.code(), log.text())

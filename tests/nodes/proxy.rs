@@ -85,6 +85,11 @@ impl Proxy {
         *self.state.trap.lock().unwrap() = Some(Trap { message, sprung });
         caught
     }
+
+    /// Nothing is caught any more.
+    pub fn release(&self) {
+        self.state.trap.lock().unwrap().take();
+    }
 }
 
 async fn carry(near: TcpStream, state: Arc<State>) {

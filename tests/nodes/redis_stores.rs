@@ -72,7 +72,7 @@ async fn a_node_waits_for_its_redis_and_then_gives_up_with_what_to_do() {
     assert_eq!(code, Some(2), "{log}");
     assert!(log.contains(&redis.address_tcp()), "{log}");
     let arguments = alone(&redis.address_unix());
-    let waits = tokio::spawn(async move { NodeProcess::start(&arguments).await });
+    let waits = tokio::spawn(async move { NodeProcess::start(&arguments, "info").await });
     redis.restart();
     let node = waits.await.unwrap();
     let (status, log) = node.terminate().await;

@@ -11,8 +11,10 @@ use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::Block;
 use paxos_banking::paxos::BlocksRequest;
 use paxos_banking::store::{
-    Disk, MemoryStore, RecoverOptions, Recovered, StoreError, StoreFuture, StoreHost, Write, read_blocks, recover,
+    Disk, MemoryStore, RecoverOptions, Recovered, Store, StoreError, StoreFuture, StoreHost, Write, read_blocks,
+    recover,
 };
+use paxos_banking::types::Epoch;
 
 /// How a disk behaves.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +129,11 @@ impl StoreHost for SimHost {
             Ok(())
         }
         .boxed_local()
+    }
+
+    fn check_epoch(&mut self, epoch: Epoch) -> StoreFuture<()> {
+        let owned = self.store.borrow_mut().check_epoch(epoch);
+        async move { owned }.boxed_local()
     }
 
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>> {
