@@ -145,6 +145,13 @@ impl Directory {
             }
         }
         let nobody = self.homes().is_empty();
+        if let Some((_, error)) = worst.as_mut().filter(|_| nobody && tried.len() > 1)
+            && let NodeError::Unreachable { why, .. } = &**error
+        {
+            // Nobody answers at all: it is for all addresses to be looked after.
+            let address = tried.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            *error = Arc::new(NodeError::Unreachable { address, why: why.clone() });
+        }
         let for_good =
             worst.as_ref().is_some_and(|(rank, _)| *rank > RANK_STRANGER || (*rank == RANK_STRANGER && nobody));
         let error = match (worst, wanted) {

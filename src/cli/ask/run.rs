@@ -72,7 +72,7 @@ impl RunFile {
     pub(super) async fn run(self, output: Output) -> Result<Finished, Failure> {
         let client = self.nodes.client()?;
         let text = read(&self.file)?;
-        let shown = self.file.display();
+        let shown = shown(&self.file);
         let wrong = |error| Failure::usage(format!("{shown}, {error}"));
         triplets::parse(&text, |_| true, "").map_err(wrong)?;
         let nodes = client.nodes(self.deadline.deadline).await?;
@@ -168,7 +168,9 @@ impl Summary {
             _ if lines.iter().any(Line::may_have_arrived) => 4,
             _ => 3,
         };
-        let mut human = format!("{approved} approved, {refused} refused, {unknown} unknown in {seconds:.3} s");
+        let unsent = lines.iter().filter(|line| line.result.is_none()).count();
+        let unsent = if unsent == 0 { String::new() } else { format!(" ({unsent} of them not sent)") };
+        let mut human = format!("{approved} approved, {refused} refused, {unknown} unknown{unsent} in {seconds:.3} s");
         if unknown > 0 {
             human.push_str(&format!("\nTo go on, run the same file with --run-id {run}: nothing is sent twice."));
         }
@@ -196,9 +198,13 @@ fn read(file: &Path) -> Result<String, Failure> {
         true => std::io::stdin().lock().read_to_string(&mut text).map(drop),
         false => std::fs::read_to_string(file).map(|whole| text = whole),
     };
-    let shown = file.display();
+    let shown = shown(file);
     read.map_err(|error| Failure::usage(format!("cannot read {shown}: {error}; is it a text file?")))?;
     Ok(text)
+}
+
+fn shown(file: &Path) -> String {
+    if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() }
 }
 
 /// A bar on stderr, where that is a terminal.

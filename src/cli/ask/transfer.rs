@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Deadline, Nodes, Until};
 use crate::cli::{Failure, Finished, Report};
-use crate::client::Outcome;
+use crate::client::{ClientError, Outcome};
 use crate::ledger::{Approval, Request, Wait};
 use crate::render::{reason_text, transfer_text};
 use crate::types::{AccountId, Amount, TransferId};
@@ -48,7 +48,13 @@ impl MakeTransfer {
         let Self { from, to, amount, wait, .. } = self;
         let id = self.id.unwrap_or_else(|| client.new_id());
         let request = Request { id, from, to, amount, wait: wait.into() };
-        let outcome = client.transfer(request, self.deadline.deadline).await?;
+        let outcome = client.transfer(request, self.deadline.deadline).await.map_err(|error| match error {
+            ClientError::NoNode(_) => {
+                let failure = Failure::from(error);
+                Failure { message: format!("{}; nothing was sent", failure.message), ..failure }
+            }
+            error => error.into(),
+        })?;
         Ok(finished(&request, &outcome))
     }
 }
