@@ -12,7 +12,7 @@ use crate::effect::HaltReason;
 use crate::entropy::Entropy;
 use crate::ledger::{Answer, Genesis, HomeLimits, Request};
 use crate::node::{LinkPort, Node, NodeConfig, NotRunning, Seams, Timing};
-use crate::store::{Disk, StoreAddress, StoreError, StoreThread};
+use crate::store::{Disk, STORE_WAIT, StoreAddress, StoreError, StoreThread, patiently};
 use crate::types::{Epoch, Height, NodeId};
 
 /// How to run a cluster in one process.
@@ -122,7 +122,8 @@ impl Cluster {
     pub async fn start(config: ClusterConfig, entropy: Entropy, tap: Tap) -> Result<Self, ClusterError> {
         let cluster = config.genesis.id();
         for node in config.genesis.nodes().iter().copied() {
-            config.store.check(node, cluster).map_err(|error| ClusterError::Store { node, error })?;
+            let checked = patiently(STORE_WAIT, || config.store.check(node, cluster)).await;
+            checked.map_err(|error| ClusterError::Store { node, error })?;
         }
         let disks = config.genesis.nodes().iter().map(|node| (*node, Disk::new())).collect();
         let network = InProcessNetwork { ports: BTreeMap::new(), tap }.start();
@@ -161,7 +162,7 @@ impl Cluster {
     /// What its store says.
     pub async fn revive(&mut self, id: NodeId) -> Result<(), ClusterError> {
         let failed = |error| ClusterError::Store { node: id, error };
-        let store = self.config.store.open(id, &self.disks[&id]).map_err(failed)?;
+        let store = self.config.store.open_patiently(id, &self.disks[&id], STORE_WAIT).await.map_err(failed)?;
         let seams = Seams {
             store: Box::new(StoreThread::spawn(store).map_err(failed)?),
             network: self.network.clone().recipient(),

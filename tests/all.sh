@@ -19,6 +19,8 @@ need() {
 command -v cargo > /dev/null || { echo "tests: Rust is missing. Install it from https://rustup.rs and run this again." >&2; exit 2; }
 need cc gcc
 need patch patch
+# Debian starts a service on port 6379 along with it. No test uses that one: each starts a server of its own, elsewhere.
+need redis-server redis-server
 
 echo "tests: units, actors, stores, example and simulation"
 cargo test --locked

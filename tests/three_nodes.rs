@@ -8,6 +8,11 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
+use redis_server::RedisServer;
+
+#[path = "common/redis.rs"]
+mod redis_server;
+
 /// The example, built from the sources as they are now: a test alone does not make cargo build it.
 fn example() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -238,13 +243,23 @@ fn a_damaged_store_is_named_and_nothing_is_served_from_it() {
 #[test]
 fn a_process_that_is_killed_at_any_moment_loses_no_approval_that_it_told() {
     let directory = tempfile::tempdir().unwrap();
-    let store = format!("redb:{}", directory.path().join("bank").display());
+    kill_at_any_moment(&format!("redb:{}", directory.path().join("bank").display()));
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_loses_no_approval_in_a_redis() {
+    let server = RedisServer::start();
+    kill_at_any_moment(&server.address_tcp());
+}
+
+fn kill_at_any_moment(store: &str) {
+    let directory = tempfile::tempdir().unwrap();
     let lines: String = (0..2_000).map(|n| ["(A, B, 3)\n", "(B, C, 5)\n", "(C, A, 4)\n"][n % 3]).collect();
     let transfers = file(directory.path(), &lines);
     let mut told = 0;
     for round in 1..=3u32 {
         let mut running = Command::new(example())
-            .args([&transfers, "--store", &store])
+            .args([&transfers, "--store", store])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -258,12 +273,110 @@ fn a_process_that_is_killed_at_any_moment_loses_no_approval_that_it_told() {
         running.kill().unwrap();
         running.wait().unwrap();
     }
-    let after = json_of(&[&file(directory.path(), "(A, B, 1)\n"), "--store", &store]);
+    let after = json_of(&[&file(directory.path(), "(A, B, 1)\n"), "--store", store]);
     assert_sound(&after, 300);
     let settled: usize = blocks(&after).iter().map(Vec::len).sum();
     let logs: usize =
         after["nodes"].as_object().unwrap().values().map(|node| node["log"].as_array().unwrap().len()).sum();
     assert!(settled + logs > told, "{told} approvals were told, {settled} are settled and {logs} are not");
+}
+
+fn check(store: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_paxbank")).args(["check", "--store", store, "--output", "json"]).output().unwrap()
+}
+
+#[test]
+fn a_bank_in_a_redis_goes_on_where_it_ended_and_can_be_checked() {
+    let server = RedisServer::start();
+    let directory = tempfile::tempdir().unwrap();
+    // One server, two databases, two ways to reach it.
+    for store in [server.address_tcp(), format!("{}?db=1", server.address_unix())] {
+        let first = json_of(&[&file(directory.path(), "(A, B, 60)\n(B, C, 130)\n"), "--store", &store]);
+        // Also where the server was lost in between, and started again on what it had written.
+        server.kill();
+        server.restart();
+        let second = json_of(&[&file(directory.path(), "(A, C, 50)\n(C, A, 200)\n"), "--store", &store]);
+        assert_sound(&second, 300);
+        assert_eq!(second["transfers"][0]["outcome"], "refused", "A spent 60 of its 100 in the first run");
+        assert_eq!(second["transfers"][1]["outcome"], "approved", "B's transfer of the first run is settled");
+        assert_eq!(second["blocks"][1], first["blocks"][1]);
+        let checked = check(&store);
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        assert_eq!(checked["nodes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["A", "B", "C"]);
+        assert_eq!(checked["nodes"]["A"]["tip"], second["nodes"]["A"]["tip"]);
+        assert_eq!(checked["nodes"]["C"]["unsettled"], json!(1));
+        let stderr = refused(&["--opening", "10", "--store", &store]);
+        assert!(stderr.contains("this store belongs to node A of bank"), "{stderr}");
+    }
+    // A block of B is another one: found, named, and left.
+    server.cli(&["XDEL", "SERVER-BLOCKCHAIN-B", "1-0"]);
+    let damaged = check(&server.address_tcp());
+    assert_eq!(damaged.status.code(), Some(5));
+    let error = String::from_utf8(damaged.stdout).unwrap();
+    assert!(error.contains("node B") && error.contains("chain/1"), "{error}");
+    let stderr = refused(&["--store", &server.address_tcp()]);
+    assert!(stderr.contains("chain/1"), "{stderr}");
+    assert!(check(&format!("{}?db=1", server.address_unix())).status.success(), "the other bank is none the worse");
+}
+
+#[test]
+fn the_worked_example_ends_in_a_redis_as_it_should() {
+    let server = RedisServer::start();
+    let report = json_of(&["--store", &server.address_unix()]);
+    assert_sound(&report, 300);
+    assert_eq!(report["nodes"]["B"]["log"][0]["amount"], json!(200));
+    assert_eq!(server.cli(&["XLEN", "SERVER-BLOCKCHAIN-C"]), "5");
+}
+
+#[test]
+fn a_redis_that_dies_under_a_running_bank_is_waited_for() {
+    let server = RedisServer::start();
+    let directory = tempfile::tempdir().unwrap();
+    let lines: String = (0..600).map(|n| ["(A, B, 3)\n", "(B, C, 5)\n", "(C, A, 4)\n"][n % 3]).collect();
+    let mut running = Command::new(example())
+        .args([&file(directory.path(), &lines), "--store", &server.address_tcp()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = std::io::BufReader::new(running.stdout.take().unwrap());
+    let mut approved = 0;
+    for (number, line) in std::io::BufRead::lines(stdout).map(Result::unwrap).enumerate() {
+        approved += usize::from(line.contains("approved"));
+        if number % 100 == 70 {
+            server.kill();
+            server.restart();
+        }
+    }
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = json_of(&[&file(directory.path(), "# nothing\n"), "--store", &server.address_tcp()]);
+    assert_sound(&after, 300);
+    let settled: usize = blocks(&after).iter().map(Vec::len).sum();
+    let logs = after["nodes"].as_object().unwrap().values().map(|node| node["log"].as_array().unwrap().len());
+    assert_eq!(settled + logs.sum::<usize>(), approved, "each approval once");
+}
+
+#[test]
+fn a_redis_that_is_unsafe_or_not_there_is_refused_with_what_to_do() {
+    let server = RedisServer::start_with(&["--appendfsync", "everysec"]);
+    let address = server.address_tcp();
+    let stderr = refused(&["--store", &address]);
+    assert!(
+        stderr.contains("appendfsync is everysec, and must be always") && stderr.contains("redis.conf"),
+        "{stderr}"
+    );
+    assert_eq!(server.cli(&["DBSIZE"]), "0");
+    assert!(run(&["--store", &address, "--accept-unsafe-store", "--output", "json"]).status.success());
+    let empty = check(&format!("{}?db=3", server.address_unix()));
+    assert_eq!(empty.status.code(), Some(2), "there is no store in that database");
+    server.kill();
+    let stderr = refused(&["--store", &address]);
+    assert!(stderr.contains(&address) && stderr.contains("redis-server redis.conf"), "{stderr}");
+    assert_eq!(stderr.matches(&address).count(), 1, "named once: {stderr}");
+    let stderr = refused(&["--store", "redis://me:secret@127.0.0.1"]);
+    assert!(stderr.contains("passwords in the address are not supported yet"), "{stderr}");
 }
 
 #[test]

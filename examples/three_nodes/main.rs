@@ -35,9 +35,13 @@ struct Arguments {
     /// What is on each account in the beginning, in the smallest unit.
     #[arg(long, default_value = "100", allow_hyphen_values = true, value_name = "AMOUNT")]
     opening: Amount,
-    /// Where the nodes keep what must last: redb:DIR or memory [default: redb in a temporary directory].
+    /// Where the nodes keep what must last: redb:DIR, redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) or memory
+    /// [default: redb in a temporary directory].
     #[arg(long, value_name = "STORE")]
     store: Option<StoreAddress>,
+    /// Use a Redis even if it may lose what it acknowledged; without this, such a one is refused.
+    #[arg(long)]
+    accept_unsafe_store: bool,
     /// What to print: the story or a table for people, or one JSON object at the end.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     output: Output,
@@ -53,6 +57,7 @@ const EXAMPLES: &str = "Examples:
   three_nodes                                    the worked example
   three_nodes transfers.txt --opening 10         a file of transfers, 10 on each account
   three_nodes transfers.txt --store redb:bank    the same, kept in the directory bank: a second run goes on there
+  three_nodes --store redis://127.0.0.1:6379/0   kept in the Redis that `redis-server redis.conf` starts
   three_nodes --output json                      one JSON object for programs
 
 RUST_LOG=info shows what the nodes log, on stderr.";
@@ -82,6 +87,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         None => Some(tempfile::tempdir().context("cannot make a temporary directory for the stores")?),
     };
     let store = match (arguments.store, &temporary) {
+        (Some(store), _) if arguments.accept_unsafe_store => store.accept_unsafe(),
         (Some(store), _) => store,
         (None, Some(directory)) => StoreAddress::Redb(directory.path().to_owned()),
         (None, None) => StoreAddress::Memory,

@@ -6,7 +6,7 @@
 //! not read from either, and in the end cut off. Questions other than transfers are answered one after the other, past
 //! this actor ([`questions`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +65,11 @@ const QUESTION: usize = WINDOW / 32;
 /// The longest that a client may want to wait: less than a connection may be idle.
 const WITHIN_MAX: Duration = Duration::from_secs(240);
 
-/// How many replies wait for the socket. Outcomes beyond that wait in their calls, and are sent together.
-const REPLIES_MAX: usize = 4;
+/// How many frames of outcomes wait for the socket. Outcomes beyond that wait in their calls, and are sent together.
+const OUTCOMES_MAX: usize = 64;
+
+/// How many answers to questions wait for it: they are large.
+const ANSWERS_MAX: usize = 1;
 
 /// A call of transfers that is not answered wholly.
 struct OpenCall {
@@ -74,6 +77,8 @@ struct OpenCall {
     open: usize,
     /// Decided and not sent yet.
     decided: Vec<Outcome>,
+    /// What is said in place of the outcomes that are still open.
+    failure: Option<Failure>,
     /// The Ledger's number for it, once it is known.
     batch: Option<u64>,
     /// The client waits no longer.
@@ -89,8 +94,10 @@ pub struct ClientConnection {
     stream: Option<TcpStream>,
     number: u64,
     listener: Recipient<Gone>,
-    replies: Option<mpsc::Sender<Vec<u8>>>,
+    outcomes: Option<mpsc::Sender<Vec<u8>>>,
     calls: BTreeMap<u32, OpenCall>,
+    /// The calls that have something to send, in the order in which they got it.
+    ready: VecDeque<u32>,
     closing: bool,
     /// Dropping this lets the reader take no more calls.
     reading: Option<oneshot::Sender<()>>,
@@ -134,7 +141,7 @@ struct Ended {
     writer: bool,
 }
 
-/// The writer: there is room for a reply again.
+/// The writer: there is room for outcomes again.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
 struct Written;
@@ -147,8 +154,9 @@ impl ClientConnection {
             stream: Some(stream),
             number,
             listener,
-            replies: None,
+            outcomes: None,
             calls: BTreeMap::new(),
+            ready: VecDeque::new(),
             closing: false,
             reading: None,
             reader: None,
@@ -156,20 +164,26 @@ impl ClientConnection {
         }
     }
 
-    /// Sends what is decided, as far as the socket takes it.
+    /// Sends what there is to say, as far as the socket takes it.
     fn flush(&mut self, ctx: &mut Context<Self>) {
-        let Some(replies) = &self.replies else { return };
-        let mut done = Vec::new();
-        for (slot, call) in self.calls.iter_mut().filter(|(_, call)| !call.decided.is_empty()) {
-            let Ok(room) = replies.try_reserve() else { break };
-            let told = Told::Outcomes(std::mem::take(&mut call.decided));
+        while let (Some(slot), Some(outcomes)) = (self.ready.front().copied(), &self.outcomes) {
+            let Ok(room) = outcomes.try_reserve() else { return };
+            self.ready.pop_front();
+            let Some(call) = self.calls.get_mut(&slot) else { continue };
+            let told = match call.failure.take() {
+                Some(failure) if call.decided.is_empty() => Told::Failed(failure),
+                failure => {
+                    call.failure = failure;
+                    Told::Outcomes(std::mem::take(&mut call.decided))
+                }
+            };
+            let over = call.open == 0 || matches!(told, Told::Failed(_));
             room.send(frame_of(&Reply { tag: call.tag, told }));
-            if call.open == 0 {
-                done.push(*slot);
+            if over {
+                self.finish(slot, ctx);
+            } else if call.failure.is_some() {
+                self.ready.push_back(slot);
             }
-        }
-        for slot in done {
-            self.finish(slot, ctx);
         }
     }
 
@@ -180,17 +194,22 @@ impl ClientConnection {
         self.close_if_done();
     }
 
+    fn decided(&mut self, slot: u32, index: u32, answer: Answer) {
+        let Some(call) = self.calls.get_mut(&slot) else { return };
+        if call.decided.is_empty() {
+            self.ready.push_back(slot);
+        }
+        call.open = call.open.saturating_sub(1);
+        call.decided.push(Outcome::new(index, answer));
+    }
+
     /// A call ends without the outcomes that are still open.
-    fn fail(&mut self, slot: u32, failure: Failure, ctx: &mut Context<Self>) {
-        self.flush(ctx);
-        let Some(call) = self.calls.get(&slot) else { return };
-        let reply = Reply { tag: call.tag, told: Told::Failed(failure) };
-        let sent = match &self.replies {
-            Some(replies) if call.decided.is_empty() => replies.try_send(frame_of(&reply)).is_ok(),
-            _ => false,
-        };
-        // Where there is no room for it, closing the connection says as much.
-        if sent { self.finish(slot, ctx) } else { self.end(ctx) }
+    fn fail(&mut self, slot: u32, failure: Failure) {
+        let Some(call) = self.calls.get_mut(&slot) else { return };
+        if call.decided.is_empty() && call.failure.is_none() {
+            self.ready.push_back(slot);
+        }
+        call.failure = Some(failure);
     }
 
     /// The connection is over.
@@ -224,7 +243,7 @@ impl ClientConnection {
     /// When all is answered, dropping the queue lets the writer end.
     fn close_if_done(&mut self) {
         if self.closing && self.calls.is_empty() {
-            self.replies = None;
+            self.outcomes = None;
         }
     }
 }
@@ -235,15 +254,16 @@ impl Actor for ClientConnection {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(super::message::ROLE_MAILBOX);
         let Some(stream) = self.stream.take() else { return };
-        let (replies, queue) = mpsc::channel(REPLIES_MAX);
+        let (outcomes, waiting_outcomes) = mpsc::channel(OUTCOMES_MAX);
+        let (answers, waiting_answers) = mpsc::channel(ANSWERS_MAX);
         let (from, to) = stream.into_split();
         let connection = ctx.address();
-        self.writer = Some(Task::spawn(socket::write(to, queue, connection.clone())));
-        let reader = socket::Reader::new(from, self.service.clone(), replies.clone(), connection);
+        self.writer = Some(Task::spawn(socket::write(to, waiting_outcomes, waiting_answers, connection.clone())));
+        let reader = socket::Reader::new(from, self.service.clone(), answers, connection);
         let (reading, stop) = oneshot::channel();
         self.reader = Some(Task::spawn(reader.run(stop)));
         self.reading = Some(reading);
-        self.replies = Some(replies);
+        self.outcomes = Some(outcomes);
     }
 }
 
@@ -252,8 +272,17 @@ impl Handler<Opened> for ClientConnection {
 
     fn handle(&mut self, Opened { slot, tag, count, within, room }: Opened, ctx: &mut Context<Self>) {
         let timer = Some(ctx.run_later(within, move |connection, _| connection.expire(slot)));
-        let (open, decided) = (count, Vec::new());
-        self.calls.insert(slot, OpenCall { tag, open, decided, batch: None, late: false, timer, _room: room });
+        let call = OpenCall {
+            tag,
+            open: count,
+            decided: Vec::new(),
+            failure: None,
+            batch: None,
+            late: false,
+            timer,
+            _room: room,
+        };
+        self.calls.insert(slot, call);
     }
 }
 
@@ -269,7 +298,10 @@ impl Handler<Taken> for ClientConnection {
                     self.expire(slot);
                 }
             }
-            None => self.fail(slot, stopped(), ctx),
+            None => {
+                self.fail(slot, stopped());
+                self.flush(ctx);
+            }
         }
     }
 }
@@ -283,15 +315,6 @@ impl Handler<Answers> for ClientConnection {
             self.decided(slot, index, answer);
         }
         self.flush(ctx);
-    }
-}
-
-impl ClientConnection {
-    fn decided(&mut self, slot: u32, index: u32, answer: Answer) {
-        if let Some(call) = self.calls.get_mut(&slot) {
-            call.open = call.open.saturating_sub(1);
-            call.decided.push(Outcome::new(index, answer));
-        }
     }
 }
 
@@ -326,7 +349,8 @@ impl Handler<Halted> for ClientConnection {
 
     fn handle(&mut self, _: Halted, ctx: &mut Context<Self>) {
         let slots: Vec<u32> = self.calls.keys().copied().collect();
-        slots.into_iter().for_each(|slot| self.fail(slot, stopped(), ctx));
+        slots.into_iter().for_each(|slot| self.fail(slot, stopped()));
+        self.flush(ctx);
     }
 }
 

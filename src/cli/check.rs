@@ -7,24 +7,33 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Failure, Report};
-use crate::store::{Audit, RedbStore, StoreAddress, StoreError, audit};
+use crate::store::{Audit, RedbStore, RedisAddress, RedisStore, StoreAddress, StoreError, audit};
 use crate::types::Amount;
 
 /// Verifies stores while no node uses them: every checksum, every hash, every entry; then compares their chains.
 #[derive(Args)]
-#[command(after_help = "Example:\n  paxbank check --store redb:bank")]
+#[command(after_help = "Examples:
+  paxbank check --store redb:bank
+  paxbank check --store redis://127.0.0.1:6379/0")]
 pub(super) struct Check {
-    /// Where the stores are: redb:DIR, all files DIR/*.redb.
+    /// Where the stores are: redb:DIR, all files DIR/*.redb; redis://HOST:PORT/DATABASE or unix:SOCKET, all nodes of that
+    /// Redis.
     #[arg(long, value_name = "STORE")]
     store: StoreAddress,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<Report, Failure> {
-        let StoreAddress::Redb(directory) = self.store else {
-            return Err(Failure::usage("a store in memory is gone with its process; give redb:DIR"));
+        let audits = match self.store {
+            StoreAddress::Redb(directory) => files(&directory)?.iter().map(|file| read(file)).collect(),
+            // What it may lose of later writes is no matter here.
+            StoreAddress::Redis(address) => redis(&RedisAddress { accept_unsafe: true, ..address }),
+            StoreAddress::Memory => {
+                let message = "a store in memory is gone with its process; give redb:DIR, redis://... or unix:...";
+                Err(Failure::usage(message))
+            }
         };
-        let audits: Vec<Audit> = files(&directory)?.iter().map(|file| read(file)).collect::<Result<_, _>>()?;
+        let audits: Vec<Audit> = audits?;
         compare(&audits)?;
         Ok(report(&audits))
     }
@@ -50,14 +59,31 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn read(file: &Path) -> Result<Audit, Failure> {
     let audited = RedbStore::open(file).and_then(|mut store| audit(&mut store));
-    audited.map_err(|error| {
-        let (path, text) = (file.display().to_string(), error.to_string());
-        let message = if text.contains(&path) { text } else { format!("{path}: {text}") };
-        match error {
-            StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(message),
-            _ => Failure::usage(message),
-        }
-    })
+    audited.map_err(|error| failure(&file.display().to_string(), &error))
+}
+
+fn redis(address: &RedisAddress) -> Result<Vec<Audit>, Failure> {
+    let shown = address.to_string();
+    let nodes = RedisStore::nodes(address).map_err(|error| failure(&shown, &error))?;
+    if nodes.is_empty() {
+        return Err(Failure::usage(format!(
+            "there is no store in {shown}; one is in keys SERVER-PAXOS-NODE and others"
+        )));
+    }
+    let audited = |node| {
+        let audited = RedisStore::look(address, node).and_then(|mut store| audit(&mut store));
+        audited.map_err(|error| failure(&format!("{shown}, node {node}"), &error))
+    };
+    nodes.into_iter().map(audited).collect()
+}
+
+fn failure(place: &str, error: &StoreError) -> Failure {
+    let text = error.to_string();
+    let message = if text.contains(place) { text } else { format!("{place}: {text}") };
+    match error {
+        StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(message),
+        _ => Failure::usage(message),
+    }
 }
 
 /// Two chains of one bank agree as far as both go, and no balance adds or loses money.
@@ -72,8 +98,10 @@ fn compare(audits: &[Audit]) -> Result<(), Failure> {
     for pair in audits.windows(2) {
         let [a, b] = pair else { continue };
         if a.genesis != b.genesis {
-            let message =
-                format!("{} and {} belong to different banks; keep each bank in its own directory", a.node, b.node);
+            let message = format!(
+                "{} and {} belong to different banks; keep each in its own directory or database",
+                a.node, b.node
+            );
             return Err(Failure::usage(message));
         }
         let differs = a.hashes.iter().zip(&b.hashes).position(|(ours, theirs)| ours != theirs);

@@ -10,11 +10,12 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::{Failure, Report, log};
+use crate::actors::network::NetworkTiming;
 use crate::entropy::Entropy;
 use crate::ledger::Genesis;
 use crate::node::server::{Server, ServerConfig};
 use crate::node::{NodeConfig, abort_on_panic};
-use crate::store::{Disk, StoreAddress, StoreError};
+use crate::store::{Disk, STORE_WAIT, StoreAddress, StoreError, patiently};
 use crate::types::{AccountId, Amount, NodeId};
 use crate::wire::client::{State, Status};
 
@@ -48,7 +49,8 @@ pub(super) struct RunNode {
     /// Where clients reach it, as the other nodes tell them [default: where it accepts them].
     #[arg(long, value_name = "HOST:PORT", env = "PAXBANK_NODE_CLIENT_ADVERTISE", value_parser = address)]
     client_advertise: Option<String>,
-    /// Where it keeps what must last [default: redb in a directory named after the node].
+    /// Where it keeps what must last: redb:DIR, redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) or memory [default:
+    /// redb in a directory named after the node].
     #[arg(long, value_name = "STORE", env = "PAXBANK_NODE_STORE")]
     store: Option<StoreAddress>,
     /// What is on each node's account in the beginning, in the smallest unit; the same at all nodes.
@@ -64,6 +66,9 @@ pub(super) struct RunNode {
     /// that they know this node.
     #[arg(long, env = "PAXBANK_NODE_FORCE_ADMISSION")]
     force_admission: bool,
+    /// Take a Redis that would lose acknowledged writes all the same, with a warning instead of a refusal.
+    #[arg(long, env = "PAXBANK_NODE_ACCEPT_UNSAFE_STORE")]
+    accept_unsafe_store: bool,
     /// How to log, on stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Human, env = "PAXBANK_NODE_LOG_FORMAT")]
     log_format: LogFormat,
@@ -100,32 +105,46 @@ impl RunNode {
     }
 
     async fn serve(self) -> Result<Report, Failure> {
+        // A signal during the start is one too.
+        let mut signals = Signals::new()?;
+        let id = self.id;
+        let server = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                info!("{signal}: stopped before the start was over");
+                return Ok(Report { human: String::new(), json: json!({ "node": id, "state": null }) });
+            }
+            server = self.start() => server?,
+        };
+        until_signal(server, signals).await
+    }
+
+    async fn start(self) -> Result<Server, Failure> {
         let (genesis, peers) = self.bank()?;
         // Taken first: a second process of the same node ends here, before it takes the store from the first.
         let peer_listener = listen(&self.peer_listen, "--peer-listen").await?;
         let client_listener = listen(&self.client_listen, "--client-listen").await?;
         let client_address = self.advertised(&client_listener)?;
-        let store = self.store.unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(self.id.as_str())));
-        store.check(self.id, genesis.id()).map_err(|error| cannot_start(&error))?;
-        let store = store.open(self.id, &Disk::new()).map_err(|error| cannot_start(&error))?;
-        let node = NodeConfig {
-            force_admission: self.force_admission,
-            client_address: Some(client_address),
-            ..NodeConfig::new(self.id, genesis)
+        let mut address = self.store.unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(self.id.as_str())));
+        if self.accept_unsafe_store {
+            address = address.accept_unsafe();
+        }
+        let (id, cluster) = (self.id, genesis.id());
+        patiently(STORE_WAIT, || address.check(id, cluster)).await.map_err(|error| cannot_start(&error))?;
+        let store = address.open_patiently(id, &Disk::new(), STORE_WAIT).await;
+        let config = ServerConfig {
+            node: NodeConfig {
+                force_admission: self.force_admission,
+                client_address: Some(client_address),
+                ..NodeConfig::new(id, genesis)
+            },
+            store: store.map_err(|error| cannot_start(&error))?,
+            peer_listener,
+            client_listener,
+            peers,
+            network: NetworkTiming::default(),
         };
-        let network = Default::default();
-        let config = ServerConfig { node, store, peer_listener, client_listener, peers, network };
-        // A signal during the start is one too.
-        let mut signals = Signals::new()?;
-        let server = tokio::select! {
-            biased;
-            signal = signals.next() => {
-                info!("{signal}: stopped before the start was over");
-                return Ok(Report { human: String::new(), json: json!({ "node": self.id, "state": null }) });
-            }
-            server = Server::start(config, Entropy::from_os()) => server.map_err(|error| cannot_start(&error))?,
-        };
-        until_signal(server, signals).await
+        Server::start(config, Entropy::from_os()).await.map_err(|error| cannot_start(&error))
     }
 
     /// The bank that the flags describe, and the addresses of the peers.

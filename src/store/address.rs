@@ -1,34 +1,53 @@
-//! Where a node's store is, as people write it.
+//! Where a node's store is, as people write it, and how long a node waits for it.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use super::{Disk, RedbStore, Store, StoreError};
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+use super::{Disk, RedbStore, RedisAddress, RedisStore, Store, StoreError};
 use crate::types::{Hash, NodeId};
 
-/// The address of the stores of one or more nodes: `redb:DIR`, with a file per node in it, or `memory`.
+/// How long a node waits at its start for a store that is not there yet: after a boot of the machine both start at once.
+pub const STORE_WAIT: Duration = Duration::from_secs(10);
+
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_millis(500);
+
+/// The address of the stores of one or more nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreAddress {
-    /// Embedded, in the file `DIR/{node}.redb`.
+    /// `redb:DIR`: embedded, in the file `DIR/{node}.redb`.
     Redb(PathBuf),
-    /// In memory: for trying things out, gone with the process.
+    /// `redis://HOST:PORT/DATABASE` or `unix:SOCKET`: in a Redis, in keys that end in the node's name.
+    Redis(RedisAddress),
+    /// `memory`: for trying things out, gone with the process.
     Memory,
 }
 
-/// A text that is no store address.
+/// A text that is no store address. It is not repeated, since it may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a store; give redb:DIR (a directory, made if it is missing) or memory")]
+#[error(
+    "{0}; give redb:DIR (a directory, made if it is missing), redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) \
+     or memory"
+)]
 pub struct StoreAddressError(String);
 
 impl FromStr for StoreAddress {
     type Err = StoreAddressError;
 
     fn from_str(text: &str) -> Result<Self, StoreAddressError> {
+        let redis =
+            || text.parse().map(Self::Redis).map_err(|what| StoreAddressError(format!("this is no store: {what}")));
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             Some(("redb", directory)) if !directory.is_empty() => Ok(Self::Redb(directory.into())),
-            _ => Err(StoreAddressError(text.to_owned())),
+            Some(("redis", rest)) if rest.starts_with("//") => redis(),
+            Some(("unix", _)) => redis(),
+            _ => Err(StoreAddressError("this is no store that is known here".to_owned())),
         }
     }
 }
@@ -37,12 +56,22 @@ impl fmt::Display for StoreAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Redb(directory) => write!(f, "redb:{}", directory.display()),
+            Self::Redis(address) => write!(f, "{address}"),
             Self::Memory => f.write_str("memory"),
         }
     }
 }
 
 impl StoreAddress {
+    /// Takes a Redis that may lose what it acknowledged all the same, with a warning instead of a refusal.
+    #[must_use]
+    pub fn accept_unsafe(mut self) -> Self {
+        if let Self::Redis(address) = &mut self {
+            address.accept_unsafe = true;
+        }
+        self
+    }
+
     /// Opens, and if need be creates, the store of `node`; `disk` is what a store in memory is kept on.
     ///
     /// # Errors
@@ -50,8 +79,22 @@ impl StoreAddress {
     pub fn open(&self, node: NodeId, disk: &Disk) -> Result<Box<dyn Store>, StoreError> {
         match self {
             Self::Redb(_) => Ok(Box::new(RedbStore::open(self.file(node))?)),
+            Self::Redis(address) => Ok(Box::new(RedisStore::open(address.clone(), node)?)),
             Self::Memory => Ok(Box::new(disk.open())),
         }
+    }
+
+    /// As [`StoreAddress::open`], but waits for a store that is not there yet.
+    ///
+    /// # Errors
+    /// What the store says, in the end.
+    pub async fn open_patiently(
+        &self,
+        node: NodeId,
+        disk: &Disk,
+        wait: Duration,
+    ) -> Result<Box<dyn Store>, StoreError> {
+        patiently(wait, || self.open(node, disk)).await
     }
 
     /// Looks, and changes nothing, whether there is a store of `node` already and whether it is one of bank `cluster`.
@@ -59,17 +102,37 @@ impl StoreAddress {
     /// # Errors
     /// [`StoreError::OtherBank`] where it is not, and what else the store says.
     pub fn check(&self, node: NodeId, cluster: Hash) -> Result<(), StoreError> {
-        if !self.file(node).exists() {
-            return Ok(());
-        }
-        let mut store = RedbStore::open(self.file(node))?;
-        super::recover::check_owner(&mut store, node, cluster)
+        let mut store: Box<dyn Store> = match self {
+            Self::Redb(_) if self.file(node).exists() => Box::new(RedbStore::open(self.file(node))?),
+            Self::Redis(address) => Box::new(RedisStore::look(address, node)?),
+            Self::Redb(_) | Self::Memory => return Ok(()),
+        };
+        super::recover::check_owner(store.as_mut(), node, cluster)
     }
 
     fn file(&self, node: NodeId) -> PathBuf {
         match self {
             Self::Redb(directory) => directory.join(format!("{node}.redb")),
-            Self::Memory => PathBuf::new(),
+            Self::Redis(_) | Self::Memory => PathBuf::new(),
+        }
+    }
+}
+
+/// Tries for as long as `wait` and at least once, with pauses that grow, while the error may pass.
+///
+/// # Errors
+/// The first that does not pass, or the last.
+pub async fn patiently<T>(wait: Duration, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let began = Instant::now();
+    let mut pause = RETRY_MIN;
+    loop {
+        match attempt() {
+            Err(error) if error.may_be_retried() && began.elapsed() < wait => {
+                info!(%error, "waiting for the store");
+                sleep(pause.min(wait.saturating_sub(began.elapsed()))).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+            result => return result,
         }
     }
 }

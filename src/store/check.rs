@@ -25,33 +25,35 @@ pub(super) enum Verdict {
 
 /// The epoch after the stored one, for the process that drew `token`.
 pub(super) fn next_epoch(view: &impl View, token: u64) -> Result<Epoch, StoreError> {
-    let number = match view.field(field::EPOCH)? {
+    let stored = view.field(field::EPOCH)?;
+    let mut used = view.field(field::HEAD)?.is_some() || view.field(field::IDENTITY)?.is_some();
+    for stream in Stream::ALL {
+        used |= view.last_id(stream)?.is_some();
+    }
+    epoch_after(stored.as_deref(), used, token)
+}
+
+/// The epoch after `stored`, for the process that drew `token`; `used` says whether the store holds anything else.
+pub(super) fn epoch_after(stored: Option<&[u8]>, used: bool, token: u64) -> Result<Epoch, StoreError> {
+    let number = match stored {
         Some(bytes) => {
-            let stored: Epoch = record::decode(field::EPOCH, Kind::Epoch, &bytes)?;
+            let stored: Epoch = record::decode(field::EPOCH, Kind::Epoch, bytes)?;
             stored.number.checked_add(1).ok_or_else(|| StoreError::corrupt(field::EPOCH, "no higher number is left"))?
         }
-        None => {
-            // Only a store that nobody ever took has none.
-            let mut used = view.field(field::HEAD)?.is_some() || view.field(field::IDENTITY)?.is_some();
-            for stream in Stream::ALL {
-                used |= view.last_id(stream)?.is_some();
-            }
-            if used {
-                return Err(StoreError::missing(field::EPOCH));
-            }
-            1
-        }
+        // Only a store that nobody ever took has none.
+        None if used => return Err(StoreError::missing(field::EPOCH)),
+        None => 1,
     };
     Ok(Epoch { number, token })
 }
 
 /// Whether `write` is the next one, or done already; all that speaks against it is an error, and nothing was changed.
+/// A store that cannot be viewed without being raced compares the bytes itself, in the same order, and has the rest
+/// decided by [`other_epoch`] and [`other_head`].
 pub(super) fn judge(view: &impl View, write: &Write) -> Result<Verdict, StoreError> {
     let stored_epoch = view.field(field::EPOCH)?;
     if stored_epoch.as_deref() != Some(&encode_epoch(write.epoch)) {
-        let bytes = stored_epoch.ok_or_else(|| StoreError::missing(field::EPOCH))?;
-        record::decode::<Epoch>(field::EPOCH, Kind::Epoch, &bytes)?;
-        return Err(StoreError::Fenced);
+        return Err(other_epoch(stored_epoch.as_deref()));
     }
     let stored_head = view.field(field::HEAD)?;
     if stored_head == write.head_before {
@@ -63,11 +65,25 @@ pub(super) fn judge(view: &impl View, write: &Write) -> Result<Verdict, StoreErr
         check_done(view, write)?;
         return Ok(Verdict::Done);
     }
-    match stored_head.map(|bytes| record::decode::<Head>(field::HEAD, Kind::Head, &bytes)) {
+    Err(other_head(stored_head.as_deref(), write))
+}
+
+/// What it means that the stored epoch is not that of the write.
+pub(super) fn other_epoch(stored: Option<&[u8]>) -> StoreError {
+    let Some(bytes) = stored else { return StoreError::missing(field::EPOCH) };
+    match record::decode::<Epoch>(field::EPOCH, Kind::Epoch, bytes) {
+        Ok(_) => StoreError::Fenced,
+        Err(damage) => damage,
+    }
+}
+
+/// What it means that the stored head is neither the one before the write nor its own.
+pub(super) fn other_head(stored: Option<&[u8]>, write: &Write) -> StoreError {
+    match stored.map(|bytes| record::decode::<Head>(field::HEAD, Kind::Head, bytes)) {
         Some(Ok(stored)) if stored.write > write.number => {
-            Err(StoreError::Stale { number: write.number, stored: stored.write })
+            StoreError::Stale { number: write.number, stored: stored.write }
         }
-        _ => Err(conflict(field::HEAD, write)),
+        _ => conflict(field::HEAD, write),
     }
 }
 
@@ -113,6 +129,6 @@ fn check_done(view: &impl View, write: &Write) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn conflict(key: &str, write: &Write) -> StoreError {
+pub(super) fn conflict(key: &str, write: &Write) -> StoreError {
     StoreError::Conflict { key: key.to_owned(), number: write.number }
 }

@@ -2,8 +2,9 @@
 //! of bytes.
 //!
 //! In reading order: this file (what a store can do), [`record`] (what a stored value looks like), [`journal`] (from
-//! the core's records to one atomic write), [`mod@recover`] (from a store back to a node), [`memory`] and [`redb`] (the
-//! stores). Rules R3, R7, R8, R10, R11 and R13 end here: all of them say "durable", and this is where that happens.
+//! the core's records to one atomic write), [`mod@recover`] (from a store back to a node), [`memory`], [`redb`] and
+//! [`redis`] (the stores), [`address`] (which of them, and where). Rules R3, R7, R8, R10, R11 and R13 end here: all of
+//! them say "durable", and this is where that happens.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +19,16 @@ pub mod memory;
 pub mod record;
 pub mod recover;
 pub mod redb;
+pub mod redis;
 
-pub use address::{StoreAddress, StoreAddressError};
+pub use address::{STORE_WAIT, StoreAddress, StoreAddressError, patiently};
 pub use audit::{Audit, audit};
 pub use host::{StoreFuture, StoreHost, StoreThread};
 pub use journal::{Accepted, Head, Journal};
 pub use memory::{Disk, Fault, MemoryStore};
 pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
+pub use redis::{RedisAddress, RedisPlace, RedisStore};
 
 /// An ordered sequence of records with ascending ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -213,6 +216,18 @@ pub enum StoreError {
         /// The file.
         path: String,
     },
+    /// The server may lose what it acknowledged, or does not do what a store must.
+    #[error("{address} is no safe store: {setting} is {found}, and must be {needed}; {}", mend(setting, needed))]
+    Unsafe {
+        /// The server.
+        address: String,
+        /// Which of its settings.
+        setting: String,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        needed: String,
+    },
     /// The store cannot be opened.
     #[error("{path} cannot be opened: {what}; check the path, its permissions and the space that is left")]
     Open {
@@ -221,6 +236,19 @@ pub enum StoreError {
         /// What the system said.
         what: String,
     },
+}
+
+fn mend(setting: &str, needed: &str) -> String {
+    match setting {
+        "role" => {
+            "give the address of the master. A replica that is made one is a lost disk: it may lack the end".into()
+        }
+        "redis_version" | "cluster_enabled" => "give the address of another Redis".into(),
+        _ => format!(
+            "start it with this project's redis.conf, or put `{setting} {needed}` into its own, or say \
+             `redis-cli CONFIG SET {setting} {needed}`"
+        ),
+    }
 }
 
 impl StoreError {

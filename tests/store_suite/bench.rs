@@ -7,6 +7,8 @@ use paxos_banking::store::memory::record_key;
 use paxos_banking::store::{Disk, RedbStore, Store, StoreError, Stream};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
+use crate::redis_bench::RedisBench;
+
 /// A place where one store lives, through restarts, and where a test may damage it.
 pub trait Bench {
     fn name(&self) -> &'static str;
@@ -23,7 +25,9 @@ pub trait Bench {
 }
 
 pub fn on_every_store(test: fn(&dyn Bench)) {
-    for bench in [Box::new(MemoryBench::default()) as Box<dyn Bench>, Box::new(RedbBench::new())] {
+    let benches: [Box<dyn Bench>; 3] =
+        [Box::new(MemoryBench::default()), Box::new(RedbBench::new()), Box::new(RedisBench::new())];
+    for bench in benches {
         println!("store: {}", bench.name());
         test(&*bench);
     }

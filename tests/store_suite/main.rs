@@ -3,8 +3,17 @@
 
 mod bench;
 mod damage;
+#[path = "../common/proxy.rs"]
+mod proxy;
 mod random;
 mod redb_disk;
 mod redb_file;
+mod redis_answers;
+mod redis_bench;
+mod redis_edited;
+mod redis_network;
+#[path = "../common/redis.rs"]
+mod redis_server;
+mod redis_settings;
 mod script;
 mod writes;

@@ -1,4 +1,4 @@
-//! Random lives of a node, with failing writes and crashes: both stores give back the same, and what a model says.
+//! Random lives of a node, with failing writes and crashes: all stores give back the same, and what a model says.
 
 use paxos_banking::effect::{Record, Slot};
 use paxos_banking::entropy::Entropy;
@@ -7,6 +7,7 @@ use paxos_banking::store::{Disk, Fault, Journal, Store, recover};
 use paxos_banking::types::{Incarnation, Seq};
 
 use crate::bench::{Bench, RedbBench, dump};
+use crate::redis_bench::RedisBench;
 use crate::script::*;
 
 /// Names the seed if the test fails, however it does.
@@ -23,11 +24,11 @@ impl Drop for Seed {
     }
 }
 
-struct Dice(Entropy);
+pub struct Dice(pub Entropy);
 
 impl Dice {
     /// Below `sides`.
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0.below(sides)
     }
 
@@ -40,7 +41,7 @@ impl Dice {
     }
 
     /// A record that may follow on what the model holds.
-    fn record(&mut self, model: &Model) -> Record {
+    pub fn record(&mut self, model: &Model) -> Record {
         let any_ballot = |dice: &mut Self| ballot(dice.roll(50), dice.pick(&["A", "B", "C"]));
         match self.roll(16) {
             0..=3 => {
@@ -80,33 +81,35 @@ impl Dice {
     }
 }
 
-/// Both stores of one life, each with the journal of the process that runs on it.
+/// All stores of one life, each with the journal of the process that runs on it.
 struct Life {
     disk: Disk,
-    bench: RedbBench,
-    stores: [Box<dyn Store>; 2],
-    journals: [Journal; 2],
+    benches: (RedbBench, RedisBench),
+    stores: [Box<dyn Store>; 3],
+    journals: [Journal; 3],
 }
 
 impl Life {
     fn new() -> Self {
-        let (disk, bench) = (Disk::new(), RedbBench::new());
-        let mut stores: [Box<dyn Store>; 2] = [Box::new(disk.open()), bench.open().unwrap()];
-        let journals = [0, 1].map(|index| recover(&mut *stores[index], &options()).unwrap().journal);
-        Self { disk, bench, stores, journals }
+        let (disk, benches) = (Disk::new(), (RedbBench::new(), RedisBench::new()));
+        let mut stores: [Box<dyn Store>; 3] =
+            [Box::new(disk.open()), benches.0.open().unwrap(), benches.1.open().unwrap()];
+        let journals = [0, 1, 2].map(|index| recover(&mut *stores[index], &options()).unwrap().journal);
+        Self { disk, benches, stores, journals }
     }
 
     fn restart_and_compare(mut self, model: &Model) -> Self {
         drop(self.stores);
-        self.stores = [Box::new(self.disk.open()), self.bench.open().unwrap()];
+        self.stores = [Box::new(self.disk.open()), self.benches.0.open().unwrap(), self.benches.1.open().unwrap()];
         let expected = model.state();
-        self.journals = [0, 1].map(|index| {
+        self.journals = [0, 1, 2].map(|index| {
             let recovered = recover(&mut *self.stores[index], &options()).unwrap();
             assert_eq!(State::of(&recovered), expected, "{}", self.stores[index].describe());
             recovered.journal
         });
-        let [memory, redb] = &mut self.stores;
+        let [memory, redb, redis] = &mut self.stores;
         assert_eq!(dump(&mut **memory), dump(&mut **redb), "byte for byte");
+        assert_eq!(dump(&mut **memory), dump(&mut **redis), "byte for byte");
         self
     }
 }
@@ -124,7 +127,7 @@ fn run(seed: u64, writes: usize) {
                 record
             })
             .collect();
-        let [in_memory, in_redb] = [0, 1].map(|index| life.journals[index].write(records.clone()));
+        let [in_memory, in_redb, in_redis] = [0, 1, 2].map(|index| life.journals[index].write(records.clone()));
         let fault =
             dice.pick(&[None, None, Some(Fault::NotWritten), Some(Fault::UnknownDone), Some(Fault::UnknownLost)]);
         if let Some(fault) = fault {
@@ -142,11 +145,13 @@ fn run(seed: u64, writes: usize) {
             life.disk.crash(keep_unsynced);
             if keep_unsynced {
                 life.stores[1].write(&in_redb).unwrap();
+                life.stores[2].write(&in_redis).unwrap();
                 model = next;
             }
         } else {
             life.stores[0].write(&in_memory).unwrap();
             life.stores[1].write(&in_redb).unwrap();
+            life.stores[2].write(&in_redis).unwrap();
             model = next;
         }
         if crash {

@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::questions::{Answerer, Question};
-use super::{Connection, Ended, Opened, QUESTION, Service, Taken, WINDOW, WITHIN_MAX, Written, failure, join};
+use super::{
+    Connection, Ended, OUTCOMES_MAX, Opened, QUESTION, Service, Taken, WINDOW, WITHIN_MAX, Written, failure, join,
+};
 use crate::actors::message::Submit;
 use crate::actors::task::Task;
 use crate::ledger::Wait;
@@ -26,13 +28,33 @@ const STALLED: Duration = Duration::from_secs(30);
 /// How long a client that asks nothing more has for the answers to its last questions.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Puts replies onto the socket until there are no more to come.
-pub(super) async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>, connection: Connection) {
-    while let Some(frame) = queue.recv().await {
-        if !matches!(timeout(STALLED, to.write_all(&frame)).await, Ok(Ok(()))) {
-            break;
+/// Puts replies onto the socket until there are no more to come. Outcomes that wait go out together.
+pub(super) async fn write(
+    mut to: OwnedWriteHalf,
+    mut outcomes: mpsc::Receiver<Vec<u8>>,
+    mut answers: mpsc::Receiver<Vec<u8>>,
+    connection: Connection,
+) {
+    let mut frames = Vec::new();
+    loop {
+        frames.clear();
+        let received = tokio::select! {
+            biased;
+            count = outcomes.recv_many(&mut frames, OUTCOMES_MAX), if !outcomes.is_closed() || !outcomes.is_empty() => count,
+            Some(answer) = answers.recv() => {
+                frames.push(answer);
+                1
+            }
+            else => break,
+        };
+        // The outcomes have ended; the answers may not have.
+        if received == 0 {
+            continue;
         }
         connection.do_send(Written);
+        if !matches!(timeout(STALLED, to.write_all(&frames.concat())).await, Ok(Ok(()))) {
+            break;
+        }
     }
     drop(to.shutdown().await);
     connection.do_send(Ended { writer: true });
@@ -42,7 +64,7 @@ pub(super) async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<
 pub(super) struct Reader {
     from: OwnedReadHalf,
     service: Service,
-    replies: mpsc::Sender<Vec<u8>>,
+    answers: mpsc::Sender<Vec<u8>>,
     connection: Connection,
     window: Arc<Semaphore>,
     questions: mpsc::Sender<Question>,
@@ -56,18 +78,18 @@ impl Reader {
     pub(super) fn new(
         from: OwnedReadHalf,
         service: Service,
-        replies: mpsc::Sender<Vec<u8>>,
+        answers: mpsc::Sender<Vec<u8>>,
         connection: Connection,
     ) -> Self {
         // As many as the window lets in.
         let (questions, asked) = mpsc::channel(WINDOW / QUESTION);
-        let answerer = Answerer { service: service.clone(), asked, replies: replies.clone() };
+        let answerer = Answerer { service: service.clone(), asked, replies: answers.clone() };
         let answerer = Task::spawn(answerer.run());
         let window = Arc::new(Semaphore::new(WINDOW));
         Self {
             from,
             service,
-            replies,
+            answers,
             connection,
             window,
             questions,
@@ -154,7 +176,7 @@ impl Reader {
     }
 
     async fn reply(&self, tag: u64, told: Told) -> bool {
-        self.replies.send(frame_of(&Reply { tag, told })).await.is_ok()
+        self.answers.send(frame_of(&Reply { tag, told })).await.is_ok()
     }
 }
 

@@ -1,0 +1,88 @@
+//! Where a Redis is, as people write it.
+
+use std::fmt;
+use std::str::FromStr;
+
+const PORT: u16 = 6379;
+
+/// The address of a Redis, and what is to be thought of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisAddress {
+    /// Where it listens.
+    pub place: RedisPlace,
+    /// Which of its numbered databases.
+    pub database: u32,
+    /// One that may lose what it acknowledged is taken all the same, with a warning. Not a part of the text.
+    pub accept_unsafe: bool,
+}
+
+/// Where a Redis listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisPlace {
+    /// `redis://HOST:PORT/DATABASE`; an IPv6 address stands in brackets there, and without them here.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// `unix:PATH?db=DATABASE`.
+    Unix(String),
+}
+
+impl FromStr for RedisAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let (place, database) = if let Some(rest) = text.strip_prefix("redis://") {
+            tcp(rest)?
+        } else {
+            unix(text.strip_prefix("unix:").ok_or("it is none of a Redis")?)?
+        };
+        Ok(Self { place, database, accept_unsafe: false })
+    }
+}
+
+fn tcp(text: &str) -> Result<(RedisPlace, u32), &'static str> {
+    if text.contains('@') {
+        return Err("user names and passwords in the address are not supported yet");
+    }
+    let (listens, database) = text.split_once('/').unwrap_or((text, ""));
+    let database = if database.is_empty() { Ok(0) } else { database.parse() };
+    let database = database.map_err(|_| "what follows the slash must be the number of a database")?;
+    // The colons of an IPv6 address are in brackets.
+    let (host, port) = match listens.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            (host, port.parse().map_err(|_| "what follows the colon must be a port")?)
+        }
+        _ => (listens, PORT),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if host.is_empty() || bare.is_none() && host.contains([':', '[', ']', '?', '#']) {
+        return Err("the host is missing, or no host; an IPv6 address stands in brackets");
+    }
+    Ok((RedisPlace::Tcp { host: bare.unwrap_or(host).to_owned(), port }, database))
+}
+
+fn unix(text: &str) -> Result<(RedisPlace, u32), &'static str> {
+    let (path, database) = text.split_once('?').unwrap_or((text, "db=0"));
+    let database = database.strip_prefix("db=").and_then(|number| number.parse().ok());
+    let database = database.ok_or("what follows the question mark must be db= and the number of a database")?;
+    if path.is_empty() {
+        return Err("the path of the socket is missing");
+    }
+    Ok((RedisPlace::Unix(path.to_owned()), database))
+}
+
+impl fmt::Display for RedisAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.place, self.database) {
+            (RedisPlace::Tcp { host, port }, database) if host.contains(':') => {
+                write!(f, "redis://[{host}]:{port}/{database}")
+            }
+            (RedisPlace::Tcp { host, port }, database) => write!(f, "redis://{host}:{port}/{database}"),
+            (RedisPlace::Unix(path), 0) => write!(f, "unix:{path}"),
+            (RedisPlace::Unix(path), database) => write!(f, "unix:{path}?db={database}"),
+        }
+    }
+}

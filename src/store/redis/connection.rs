@@ -1,0 +1,286 @@
+//! One connection to a Redis. It is checked before it is used: a server that would acknowledge what it may lose, evict
+//! what it holds, or change on a master's word, is no store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ::redis::io::tcp::TcpSettings;
+use ::redis::{Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use tracing::warn;
+
+use super::address::{RedisAddress, RedisPlace};
+use crate::store::StoreError;
+
+/// Longer than a handshake over any network that a bank would sync its writes across.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longer than any sync of a disk that works. Until then the node says nothing; after it, it asks again.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the server must be set to, so that what it acknowledged is there after a loss of power, and stays there.
+const SETTINGS: [(&str, &str); 4] = [
+    ("appendonly", "yes"),
+    ("appendfsync", "always"),
+    ("no-appendfsync-on-rewrite", "no"),
+    ("maxmemory-policy", "noeviction"),
+];
+/// The first whose `XTRIM` knows `MINID`, on which logs are trimmed.
+const VERSION_MIN: (u64, u64) = (6, 2);
+
+/// Error replies after which nothing was done, and that may pass.
+const PASSING: [&str; 8] = ["LOADING", "BUSY", "OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "NOSCRIPT"];
+/// Error replies after which nothing was done, and that a mended configuration ends.
+const FORBIDDEN: [&str; 4] = ["NOAUTH", "WRONGPASS", "NOPERM", "DENIED"];
+
+/// A connection that was found good when it was opened.
+pub(super) struct Connection {
+    raw: ::redis::Connection,
+    /// The scripts that the server knows, with their digests.
+    loaded: BTreeMap<&'static str, String>,
+}
+
+/// What a call that failed was about to do, and so what its failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Read,
+    Write,
+}
+
+impl Call {
+    /// Nothing was done.
+    pub(super) fn not_done(self, what: String) -> StoreError {
+        match self {
+            Self::Read => StoreError::Unread(what),
+            Self::Write => StoreError::NotWritten(what),
+        }
+    }
+
+    /// It may have been done.
+    fn unanswered(self, what: String) -> StoreError {
+        match self {
+            Self::Read => StoreError::Unread(what),
+            Self::Write => StoreError::Unknown(what),
+        }
+    }
+
+    /// What an error means that came instead of the answer.
+    pub(super) fn failed(self, address: &RedisAddress, error: &RedisError) -> StoreError {
+        let said = words(error);
+        match code(error) {
+            Some("READONLY") => unsafe_role(address, "replica"),
+            Some(code) if PASSING.contains(&code) || FORBIDDEN.contains(&code) => {
+                self.not_done(format!("{address}: {said}"))
+            }
+            _ => self.unanswered(format!("{address}: {said}")),
+        }
+    }
+}
+
+impl Connection {
+    /// Connects, and checks the server; `warned` tells that nothing more is to be said of settings that are accepted.
+    pub(super) fn open(address: &RedisAddress, warned: &mut bool) -> Result<Self, StoreError> {
+        let place = match &address.place {
+            RedisPlace::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+            RedisPlace::Unix(path) => ConnectionAddr::Unix(path.into()),
+        };
+        let raw = (|| {
+            let info = place.into_connection_info()?;
+            // A large request is several packets, of which the last must not wait for the others' acknowledgement.
+            let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+            let info = info.set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
+            let raw = ::redis::Client::open(info)?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+            raw.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+            raw.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
+            Ok::<_, RedisError>(raw)
+        })();
+        let raw = raw.map_err(|error| {
+            let what = words(&error);
+            StoreError::Unread(format!("{address}: {what}; does it run? `redis-server redis.conf` starts one"))
+        })?;
+        let mut connection = Self { raw, loaded: BTreeMap::new() };
+        connection.check(address, warned)?;
+        Ok(connection)
+    }
+
+    fn check(&mut self, address: &RedisAddress, warned: &mut bool) -> Result<(), StoreError> {
+        let failed = |error: RedisError| not_opened(address, &error);
+        let info: String = self.ask(::redis::cmd("INFO")).map_err(failed)?;
+        let info = Info::parse(&info);
+        info.check(address)?;
+        if let Some(what) = info.not_yet() {
+            return Err(StoreError::Unread(format!("{address}: {what}")));
+        }
+        let found = self.unsafe_settings(address)?;
+        if address.accept_unsafe {
+            if !found.is_empty() && !std::mem::replace(warned, true) {
+                let all: Vec<_> = found.iter().map(StoreError::to_string).collect();
+                warn!("used all the same, as was asked for: {}", all.join(". Also, "));
+            }
+        } else if let Some(error) = found.into_iter().next() {
+            return Err(error);
+        }
+        if address.database != 0 {
+            let mut select = ::redis::cmd("SELECT");
+            select.arg(address.database);
+            self.ask::<()>(select).map_err(|error| match code(&error) {
+                Some("ERR") => StoreError::Open { path: address.to_string(), what: words(&error) },
+                _ => failed(error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The settings that are not as they must be, each as the error that it is.
+    fn unsafe_settings(&mut self, address: &RedisAddress) -> Result<Vec<StoreError>, StoreError> {
+        let mut found = Vec::new();
+        for (setting, needed) in SETTINGS {
+            let mut asked = ::redis::cmd("CONFIG");
+            asked.arg("GET").arg(setting);
+            let value = match self.ask::<Vec<String>>(asked) {
+                Ok(pair) => pair.into_iter().nth(1).unwrap_or_else(|| "not to be found".to_owned()),
+                Err(error) if code(&error).is_some_and(|code| !PASSING.contains(&code)) => {
+                    format!("not to be read ({})", words(&error))
+                }
+                Err(error) => return Err(not_opened(address, &error)),
+            };
+            if value != needed {
+                let (setting, needed) = (setting.to_owned(), needed.to_owned());
+                found.push(StoreError::Unsafe { address: address.to_string(), setting, found: value, needed });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends one command and waits for its answer.
+    pub(super) fn ask<T: FromRedisValue>(&mut self, command: Cmd) -> Result<T, RedisError> {
+        command.query(&mut self.raw)
+    }
+
+    /// Runs a script, which the server is given where it does not know it.
+    pub(super) fn run<T: FromRedisValue>(
+        &mut self,
+        script: &'static str,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+    ) -> Result<T, RedisError> {
+        let digest = match self.loaded.get(script) {
+            Some(digest) => digest.clone(),
+            None => self.load(script)?,
+        };
+        match self.run_loaded(&digest, keys, arguments) {
+            // Somebody flushed the scripts.
+            Err(error) if code(&error) == Some("NOSCRIPT") => {
+                let digest = self.load(script)?;
+                self.run_loaded(&digest, keys, arguments)
+            }
+            answer => answer,
+        }
+    }
+
+    fn run_loaded<T: FromRedisValue>(
+        &mut self,
+        digest: &str,
+        keys: &[String],
+        arguments: &[Vec<u8>],
+    ) -> Result<T, RedisError> {
+        let mut command = ::redis::cmd("EVALSHA");
+        command.arg(digest).arg(keys.len()).arg(keys);
+        arguments.iter().for_each(|argument| {
+            command.arg(argument.as_slice());
+        });
+        self.ask(command)
+    }
+
+    fn load(&mut self, script: &'static str) -> Result<String, RedisError> {
+        let mut command = ::redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(script);
+        let digest: String = self.ask(command)?;
+        self.loaded.insert(script, digest.clone());
+        Ok(digest)
+    }
+}
+
+/// What `INFO` says, by name.
+struct Info<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Info<'a> {
+    fn parse(text: &'a str) -> Self {
+        Self(text.lines().filter_map(|line| line.split_once(':')).collect())
+    }
+
+    fn get(&self, name: &str) -> &'a str {
+        self.0.get(name).copied().unwrap_or("unknown")
+    }
+
+    /// Why it cannot be used now, where that passes.
+    fn not_yet(&self) -> Option<&'static str> {
+        let begins = self.get("aof_rewrite_in_progress") == "1"
+            || self.get("aof_rewrite_scheduled") == "1"
+            || self.get("aof_last_bgrewrite_status") == "err";
+        if self.get("loading") == "1" {
+            Some("LOADING, it is still reading what it holds")
+        } else if self.get("aof_base_size") == "0" && begins {
+            // After CONFIG SET appendonly yes. Until the first log is whole, a restart finds nothing of it.
+            Some("it is only beginning its log of changes")
+        } else {
+            None
+        }
+    }
+
+    /// What nobody can accept: such a server does not do what a store does.
+    fn check(&self, address: &RedisAddress) -> Result<(), StoreError> {
+        let mut parts = self.get("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
+        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        let refuse = |setting: &str, needed: String| StoreError::Unsafe {
+            address: address.to_string(),
+            setting: setting.to_owned(),
+            found: self.get(setting).to_owned(),
+            needed,
+        };
+        match () {
+            () if version < VERSION_MIN => {
+                Err(refuse("redis_version", format!("{}.{} or newer", VERSION_MIN.0, VERSION_MIN.1)))
+            }
+            // The keys of a node would be on different servers, and no script spans those.
+            () if self.get("cluster_enabled") != "0" => Err(refuse("cluster_enabled", "0".to_owned())),
+            () if self.get("role") != "master" => Err(unsafe_role(address, self.get("role"))),
+            () => Ok(()),
+        }
+    }
+}
+
+/// What an error reply means to somebody who has only just connected.
+fn not_opened(address: &RedisAddress, error: &RedisError) -> StoreError {
+    match code(error) {
+        Some(code) if FORBIDDEN.contains(&code) => {
+            let what = format!("{}; passwords are not supported yet, nor users with few permissions", words(error));
+            StoreError::Open { path: address.to_string(), what }
+        }
+        _ => Call::Read.failed(address, error),
+    }
+}
+
+fn unsafe_role(address: &RedisAddress, found: &str) -> StoreError {
+    StoreError::Unsafe {
+        address: address.to_string(),
+        setting: "role".to_owned(),
+        found: found.to_owned(),
+        needed: "master".to_owned(),
+    }
+}
+
+/// What kind of error reply this is; `None` where it is no reply at all.
+pub(super) fn code(error: &RedisError) -> Option<&str> {
+    let code = error.code()?;
+    // Redis 6.2 puts the line of the script before what it refused there: "@user_script: 165: -OOM command not ...".
+    let refused = error.detail().filter(|_| code.starts_with("@user_script")).and_then(|said| said.split_once(": -"));
+    refused.and_then(|(_, said)| said.split_whitespace().next()).or(Some(code))
+}
+
+/// The server's own words, where the error is its reply.
+fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => error.to_string(),
+    }
+}

@@ -1,0 +1,16 @@
+//! Nodes as their users run them: processes with sockets and stores of their own, which are killed, cut off and restarted.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/redis.rs"]
+mod redis;
+
+mod bank;
+mod load;
+mod process;
+mod proxy;
+
+mod crashes;
+mod lost_disks;
+mod operators;
+mod partitions;
+mod redis_stores;

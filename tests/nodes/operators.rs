@@ -1,0 +1,170 @@
+//! What the people who run nodes do to them: signals, wrong flags, first starts, and reading logs.
+
+use paxos_banking::client::State;
+use paxos_banking::ledger::Wait;
+use serde_json::json;
+
+use crate::bank::{Bank, NAMES, Stores};
+use crate::process::fails_to_start;
+
+#[tokio::test]
+async fn the_worked_example_through_the_command_line() {
+    let bank = Bank::start(Stores::Redis, 100).await;
+    let transfers = [
+        ("A", "C", "20"),
+        ("A", "B", "60"),
+        ("B", "A", "70"),
+        ("C", "A", "50"),
+        ("A", "B", "30"),
+        ("B", "C", "50"),
+        ("C", "B", "60"),
+        ("B", "A", "60"),
+    ];
+    for (from, to, amount) in transfers {
+        let (code, told) = bank.json(&["transfer", from, to, amount]).await;
+        assert_eq!((code, &told["outcome"], &told["origin"]), (0, &json!("approved"), &json!(from)), "{told}");
+    }
+    let (code, told) = bank.json(&["transfer", "C", "A", "1000"]).await;
+    assert_eq!((code, &told["outcome"], &told["reason"]["code"]), (1, &json!("refused"), &json!("insufficient_funds")));
+    let (code, _) = bank.json(&["settle"]).await;
+    assert_eq!(code, 0);
+    bank.settled().await;
+    for (name, expected) in [("A", 170), ("B", 70), ("C", 60)] {
+        let (code, told) = bank.json(&["balance", name]).await;
+        assert_eq!((code, &told["spendable"], &told["settled"]), (0, &json!(expected), &json!(expected)), "{told}");
+    }
+    let (code, chain) = bank.json(&["chain"]).await;
+    let blocks = chain["blocks"].as_array().unwrap();
+    let entries: usize = blocks.iter().map(|block| block["entries"].as_array().unwrap().len()).sum();
+    assert_eq!((code, entries), (0, 8));
+    let id = blocks.last().unwrap()["entries"][0]["id"].as_str().unwrap();
+    let (code, told) = bank.json(&["outcome", id]).await;
+    assert_eq!((code, &told["outcome"], &told["height"]), (0, &json!("approved"), &blocks.last().unwrap()["height"]));
+    let (code, told) = bank.json(&["log", "A"]).await;
+    assert_eq!((code, told["entries"].as_array().unwrap().len()), (0, 0), "{told}");
+    let (code, told) = bank.json(&["verify"]).await;
+    assert_eq!(code, 0, "{told}");
+    let (code, told) = bank.json(&["status"]).await;
+    assert_eq!(code, 0);
+    for name in NAMES {
+        assert_eq!(told["nodes"][name]["state"], json!("ready"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_node_in_order_and_its_data_stays() {
+    let mut bank = Bank::start(Stores::Redb, 100).await;
+    let client = bank.client();
+    let told = bank.approved(&client, "A", "B", 5, Wait::Local).await;
+    for signal in ["-TERM", "-INT"] {
+        let node = bank.nodes.remove("A").unwrap();
+        node.signal(signal);
+        let (status, log) = node.ended().await;
+        assert_eq!(status.code(), Some(0), "{log}");
+        bank.run("A").await;
+        bank.nodes["A"].logged("ready").await;
+        let zombie = bank.nodes["A"].logged("starting").await;
+        assert_eq!((&zombie["kind"], &zombie["fresh"]), (&json!("zombie"), &json!(false)));
+    }
+    bank.settled().await;
+    let blocks = bank.chain("C").await;
+    let entry = blocks.iter().flat_map(|block| block.runs()).flat_map(|run| run.entries()).next().unwrap();
+    assert_eq!(entry.seq, told.seq);
+}
+
+#[tokio::test]
+async fn a_bank_does_not_begin_before_all_its_nodes_have_met_unless_it_is_forced() {
+    let mut bank = Bank::prepared(Stores::Redb, 100).await;
+    bank.run("A").await;
+    bank.run("B").await;
+    for (name, peer) in [("A", "B"), ("B", "A")] {
+        let baby = bank.until(name, |status| status.peers_up.contains(&crate::bank::node(peer))).await;
+        assert_eq!(baby.state, State::Baby, "C has not been heard");
+    }
+    let (code, told) = bank.json(&["status"]).await;
+    assert_eq!((code, &told["nodes"]["C"]["state"]), (0, &json!("unreachable")), "{told}");
+    for name in ["A", "B"] {
+        bank.kill(name).await;
+        let mut arguments = bank.arguments(name);
+        arguments.push("--force-admission".to_owned());
+        bank.run_with(name, &arguments).await;
+    }
+    for name in ["A", "B"] {
+        bank.ready(name).await;
+    }
+    bank.approved(&bank.client(), "A", "B", 5, Wait::Settled).await;
+    bank.run("C").await;
+    bank.all_ready().await;
+}
+
+#[tokio::test]
+async fn one_transfer_can_be_followed_through_the_logs_of_all_nodes() {
+    let bank = Bank::start(Stores::Redb, 100).await;
+    let id = bank.client().new_id();
+    let (code, told) = bank.json(&["transfer", "A", "B", "5", "--id", &id.to_string(), "--wait", "settled"]).await;
+    assert_eq!((code, &told["id"]), (0, &json!(id.to_string())), "{told}");
+    bank.settled().await;
+    for name in NAMES {
+        let settled = bank.nodes[name].logged("settled").await;
+        assert_eq!(
+            (&settled["id"], &settled["origin"], &settled["seq"]),
+            (&json!(id.to_string()), &json!("A"), &json!("1"))
+        );
+    }
+    for step in ["asked", "answered"] {
+        let event = bank.nodes["A"].logged(step).await;
+        assert_eq!(event["span"]["id"], json!(id.to_string()), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_flags_are_named_with_what_to_do() {
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = busy.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("redb:{}", directory.path().display());
+    let peers = ["--peer", "B=127.0.0.1:1", "--peer", "C=127.0.0.1:1"];
+    let wrong: [(&[&str], &str); 7] = [
+        (&["--peer", "B=127.0.0.1:1"], "a cluster has an odd number of nodes"),
+        (&["--peer", "A=127.0.0.1:1", "--peer", "B=127.0.0.1:1"], "names this node itself"),
+        (&["--peer", "B=127.0.0.1:1", "--peer", "B=127.0.0.1:2"], "--peer B is given twice"),
+        (&["--peer", "B"], "a peer is NAME=HOST:PORT"),
+        (&["--opening", "-5"], "is negative"),
+        (&["--peer-listen", &busy], "cannot listen there"),
+        (&["--client-listen", "0.0.0.0:0"], "--client-advertise"),
+    ];
+    for (flags, expected) in wrong {
+        let mut arguments = vec!["--id", "A", "--store", &store];
+        for (flag, value) in [("--peer-listen", "127.0.0.1:0"), ("--client-listen", "127.0.0.1:0")] {
+            if !flags.contains(&flag) {
+                arguments.extend([flag, value]);
+            }
+        }
+        if !flags.contains(&"--peer") {
+            arguments.extend(peers);
+        }
+        arguments.extend(flags);
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let (code, log) = fails_to_start(&arguments).await;
+        assert_eq!(code, Some(2), "{log}");
+        assert!(log.contains(expected), "{expected:?} is not in {log}");
+        assert!(!directory.path().join("A.redb").exists(), "nothing was created");
+    }
+}
+
+#[tokio::test]
+async fn another_banks_store_and_another_banks_node_are_refused() {
+    let mut bank = Bank::start(Stores::Redb, 100).await;
+    bank.kill("C").await;
+    let mut richer = bank.arguments("C");
+    richer.extend(["--opening".to_owned(), "999".to_owned()]);
+    let position = richer.iter().position(|argument| argument == "100").unwrap();
+    richer.drain(position - 1..=position);
+    let (code, log) = fails_to_start(&richer).await;
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("this store belongs to node C of bank"), "{log}");
+    std::fs::remove_dir_all(bank.store_directory("C")).unwrap();
+    bank.run_with("C", &richer).await;
+    bank.nodes["C"].logged("belongs to cluster").await;
+    bank.nodes["A"].logged("belongs to cluster").await;
+}

@@ -1,0 +1,139 @@
+//! One `paxbank` process, and what it logs.
+
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Longer than anything here takes; a test that waits for it has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a process logged so far, one JSON object per line.
+#[derive(Clone, Default)]
+struct Log(Arc<(Mutex<Vec<Value>>, Notify)>);
+
+impl Log {
+    fn push(&self, line: &str) {
+        let event = serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()));
+        self.0.0.lock().unwrap().push(event);
+        self.0.1.notify_waiters();
+    }
+
+    fn find<T>(&self, wanted: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        self.0.0.lock().unwrap().iter().find_map(wanted)
+    }
+
+    async fn wait<T>(&self, wanted: impl Fn(&Value) -> Option<T>) -> Option<T> {
+        let found = async {
+            loop {
+                // Asked for before looking, or a line in between would be missed.
+                let more = self.0.1.notified();
+                if let Some(found) = self.find(&wanted) {
+                    return found;
+                }
+                more.await;
+            }
+        };
+        timeout(PATIENCE, found).await.ok()
+    }
+
+    fn text(&self) -> String {
+        self.0.0.lock().unwrap().iter().map(|event| format!("{event}\n")).collect()
+    }
+}
+
+/// A `paxbank node` that runs. It is killed when this is dropped.
+pub struct NodeProcess {
+    child: Child,
+    log: Log,
+    /// Ends with the process's last line.
+    reader: JoinHandle<()>,
+    /// Where it accepts peers, and clients.
+    pub peer_address: String,
+    pub client_address: String,
+}
+
+impl NodeProcess {
+    /// Starts one and waits until it listens.
+    pub async fn start(arguments: &[String]) -> Self {
+        let (child, log, reader) = spawn(arguments);
+        let addresses = log.wait(|event| {
+            let text = |name: &str| event[name].as_str().map(str::to_owned);
+            if event["message"] == "listening" { Some((text("peers")?, text("clients")?)) } else { None }
+        });
+        let Some((peer_address, client_address)) = addresses.await else { panic!("not listening: {}", log.text()) };
+        Self { child, log, reader, peer_address, client_address }
+    }
+
+    /// Waits for a log line whose message holds `text`, or says what was logged instead.
+    pub async fn logged(&self, text: &str) -> Value {
+        let found = self.log.wait(|event| {
+            let message = event["message"].as_str().or(event.as_str())?;
+            message.contains(text).then(|| event.clone())
+        });
+        found.await.unwrap_or_else(|| panic!("{text:?} is not in the log:\n{}", self.log.text()))
+    }
+
+    /// All that was logged so far.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("it ends in bounded time").unwrap();
+        self.reader.await.unwrap();
+        (status, self.log.text())
+    }
+
+    pub async fn terminate(self) -> (ExitStatus, String) {
+        self.signal("-TERM");
+        self.ended().await
+    }
+}
+
+fn spawn(arguments: &[String]) -> (Child, Log, JoinHandle<()>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_paxbank"))
+        .arg("node")
+        .args(arguments)
+        .args(["--log-format", "json"])
+        .env("RUST_LOG", "debug")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let log = Log::default();
+    let (stderr, into) = (child.stderr.take().unwrap(), log.clone());
+    let reader = tokio::spawn(async move {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            into.push(&line);
+        }
+    });
+    (child, log, reader)
+}
+
+/// Runs a node that must end by itself: its exit status, and what it logged or printed on stderr.
+pub async fn fails_to_start(arguments: &[String]) -> (Option<i32>, String) {
+    let (mut child, log, reader) = spawn(arguments);
+    let status = timeout(PATIENCE, child.wait()).await.expect("it ends in bounded time").unwrap();
+    reader.await.unwrap();
+    (status.code(), log.text())
+}
