@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::transfer::{outcome_json, sentence};
+use super::transfer::{outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Report};
 use crate::client::{Outcome, Traced};
@@ -55,7 +55,7 @@ fn one(trace: &Trace) -> (Value, u8) {
             let status = u8::from(matches!(outcome, Outcome::Refused(_)));
             (outcome_json(*id, &outcome), status)
         }
-        None => (undecided(*id, json!({ "code": "pending", "message": PENDING })), 4),
+        None => (unknown_json(*id, "pending", PENDING), 4),
     };
     (json["from"], json["to"], json["amount"]) = (json!(from), json!(to), json!(amount));
     (json, status)
@@ -87,13 +87,7 @@ fn unseen(id: TransferId, traced: &Traced) -> Finished {
         }
     };
     let human = format!("unknown: {message}\nid {id}");
-    let json = undecided(
-        id,
-        json!({ "code": code, "message": message, "not_heard": traced.not_heard.keys().collect::<Vec<_>>() }),
-    );
+    let mut json = unknown_json(id, code, &message);
+    json["reason"]["not_heard"] = traced.not_heard.keys().map(|node| json!(node)).collect();
     Finished { report: Some(Report { human, json }), status: 4 }
-}
-
-fn undecided(id: TransferId, reason: Value) -> Value {
-    json!({ "id": id, "outcome": "unknown", "origin": null, "seq": null, "height": null, "reason": reason })
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::run_id::transfer_ids;
-use super::transfer::{outcome_json, sentence};
+use super::transfer::{outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Output, Report, say};
 use crate::client::{Client, ClientError, Outcome, Transfer};
@@ -79,9 +79,7 @@ impl RunFile {
         let known = format!("accounts at {}", nodes_text(nodes.keys()));
         let transfers = triplets::parse(&text, |account| nodes.contains_key(&account.home()), &known).map_err(wrong)?;
         let run = self.run_id.unwrap_or_else(|| client.new_id());
-        if output == Output::Human {
-            eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
-        }
+        eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
         let began = Instant::now();
         let summary = self.send(&client, &bodies(run, &transfers), output).await;
         let seconds = began.elapsed().as_secs_f64();
@@ -135,11 +133,10 @@ impl Line {
 
     fn json(&self) -> Value {
         let Transfer(id, from, to, amount) = self.transfer;
-        let unknown = |code: &str, message: String| json!({ "id": id, "outcome": "unknown", "reason": { "code": code, "message": message } });
         let mut json = match &self.result {
             Some(Ok(outcome)) => outcome_json(id, outcome),
-            Some(Err(error)) => unknown(error.code(), error.to_string()),
-            None => unknown("not_sent", "it was not sent, because the outcome of one before is unknown".to_owned()),
+            Some(Err(error)) => unknown_json(id, error.code(), &error.to_string()),
+            None => unknown_json(id, "not_sent", "it was not sent, because the outcome of one before is unknown"),
         };
         (json["from"], json["to"], json["amount"]) = (json!(from), json!(to), json!(amount));
         json

@@ -94,16 +94,22 @@ pub(super) fn sentence(outcome: &Outcome) -> String {
 
 /// What came of a transfer, for programs.
 pub(super) fn outcome_json(id: TransferId, outcome: &Outcome) -> Value {
-    let form = |name: &str, reason: Value| json!({ "id": id, "outcome": name, "origin": null, "seq": null, "height": null, "reason": reason });
     match outcome {
         Outcome::Approved(Approval { origin, seq, height }) => {
             json!({
                 "id": id, "outcome": "approved", "origin": origin, "seq": seq, "height": height, "reason": null,
             })
         }
-        Outcome::Refused(reason) => form("refused", json!(reason)),
-        Outcome::Unknown(unknown) => {
-            form("unknown", json!({ "code": unknown.why.code(), "message": unknown.why.to_string() }))
-        }
+        Outcome::Refused(reason) => no_entry(id, "refused", json!(reason)),
+        Outcome::Unknown(unknown) => unknown_json(id, unknown.why.code(), &unknown.why.to_string()),
     }
+}
+
+/// A transfer of which nobody can tell what became, or will, for programs.
+pub(super) fn unknown_json(id: TransferId, code: &str, message: &str) -> Value {
+    no_entry(id, "unknown", json!({ "code": code, "message": message }))
+}
+
+fn no_entry(id: TransferId, outcome: &str, reason: Value) -> Value {
+    json!({ "id": id, "outcome": outcome, "origin": null, "seq": null, "height": null, "reason": reason })
 }
