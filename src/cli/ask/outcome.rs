@@ -17,7 +17,9 @@ const EXAMPLES: &str = "Examples:
 
 Exit status: 0 approved, 1 refused, 3 no node reachable, 4 unknown: not decided, or not seen by any node that was heard.";
 
-/// Tells what became of a transfer: all nodes are asked for its id, and look in their logs and their chains.
+/// Tells what became of a transfer, by its id.
+///
+/// All nodes are asked, and look in their logs and their chains.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct ShowOutcome {

@@ -29,7 +29,8 @@ const EXAMPLES: &str = "Examples:
 
 The whole file is read before anything is sent. Each run has an id, told on stderr; the ids of its transfers are derived from
 it and from what each transfer says. After an interruption, run the same file with the same --run-id: what was decided is
-told again, the rest is sent. Where an outcome stays unknown, nothing more is sent.
+told again, the rest is sent. Where an outcome stays unknown, nothing more is sent. A home remembers a million ids: split
+files that are longer.
 
 Exit status: 0 all decided (a refusal is a result), 2 wrong use, 3 no node reachable, 4 an outcome is unknown.";
 
