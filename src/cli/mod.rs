@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// A replicated bank: every account's home approves transfers alone, Paxos settles them into one chain on every node.
 #[derive(Parser)]
 #[command(name = "paxbank", version, arg_required_else_help = true)]
-pub struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// What to print on stdout: text for people, or exactly one JSON value.
@@ -31,7 +31,7 @@ enum Command {
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+enum Output {
     /// Text for people.
     Human,
     /// One JSON value.

@@ -49,7 +49,7 @@ impl Connection {
         let unreachable = |why: String| NodeError::Unreachable { address: address.to_owned(), why };
         let opened = timeout(within, Self::greet(address)).await;
         let (reader, writer, welcome) =
-            opened.map_err(|_| unreachable(format!("nobody answered within {within:?}")))??;
+            opened.map_err(|_| unreachable(format!("nobody answered within {within:.1?}")))??;
         if !welcome.homes.contains_key(&welcome.node) || welcome.homes.len() > NODES_MAX {
             return Err(unreachable(format!("it says that it is node {} of a bank that cannot be", welcome.node)));
         }

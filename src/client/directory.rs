@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::{Connection, locked};
 use super::error::NodeError;
@@ -86,8 +86,15 @@ impl Directory {
         if let Some(connection) = self.live(wanted) {
             return Ok(connection);
         }
+        let homes = self.homes();
+        if let Some(node) = wanted.filter(|node| !homes.is_empty() && !homes.contains_key(node)) {
+            return Err(unknown(node, &homes));
+        }
         let search = locked(&self.searches).entry(wanted).or_default().clone();
-        let _alone = search.lock().await;
+        let Ok(_alone) = timeout_at(until, search.lock()).await else {
+            let error = wanted.map_or_else(no_address, |node| NodeError::Silent { node });
+            return Err(NotFound { error: Arc::new(error), for_good: false });
+        };
         if let Some(connection) = self.live(wanted) {
             return Ok(connection);
         }
@@ -95,16 +102,12 @@ impl Directory {
         let Some(node) = wanted else { return self.search(None, BTreeSet::new(), None, until).await };
         let mut last = None;
         let mut tried = BTreeSet::new();
-        match homes.get(&node) {
-            None if !homes.is_empty() => return Err(unknown(node, &homes)),
-            Some(Some(address)) => match self.open(address, Some(node), until).await {
+        if let Some(Some(address)) = homes.get(&node) {
+            match self.open(address, Some(node), until).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => {
-                    tried.insert(address.clone());
-                    last = Some(error);
-                }
-            },
-            _ => {}
+                Err(error) => last = Some(error),
+            }
+            tried.insert(address.clone());
         }
         let found = self.search(wanted, tried, last, until).await;
         let homes = self.homes();
@@ -145,12 +148,19 @@ impl Directory {
             }
         }
         let nobody = self.homes().is_empty();
+        if let Some((_, error)) = worst.as_mut().filter(|_| nobody && tried.len() > 1)
+            && let NodeError::Unreachable { why, .. } = &**error
+        {
+            // Nobody answers at all: it is for all addresses to be looked after.
+            let address = tried.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            *error = Arc::new(NodeError::Unreachable { address, why: why.clone() });
+        }
         let for_good =
             worst.as_ref().is_some_and(|(rank, _)| *rank > RANK_STRANGER || (*rank == RANK_STRANGER && nobody));
         let error = match (worst, wanted) {
             (Some((_, error)), _) => error,
             (None, Some(node)) => Arc::new(NodeError::NoAddress { node }),
-            (None, None) => Arc::new(NodeError::Unreachable { address: "-".to_owned(), why: "no address".to_owned() }),
+            (None, None) => Arc::new(no_address()),
         };
         Err(NotFound { error, for_good })
     }
@@ -225,6 +235,10 @@ impl Directory {
             }
         }
     }
+}
+
+fn no_address() -> NodeError {
+    NodeError::Unreachable { address: "the bank".to_owned(), why: "no address was left to try in time".to_owned() }
 }
 
 fn unknown(node: NodeId, homes: &BTreeMap<NodeId, Option<String>>) -> NotFound {

@@ -31,7 +31,7 @@ pub struct Unknown {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// The deadline passed.
-    #[error("nothing was heard of a decision within {within:?}{}", because(.last))]
+    #[error("no decision was heard within {within:?}{}", because(.last))]
     Deadline {
         /// How long was waited.
         within: Duration,
@@ -54,7 +54,7 @@ impl Why {
 }
 
 fn because(last: &Option<Arc<NodeError>>) -> String {
-    last.as_ref().map(|error| format!("; the last that was wrong: {error}")).unwrap_or_default()
+    last.as_ref().map(|error| format!("; {error}")).unwrap_or_default()
 }
 
 /// Why the bank was not asked, or gave no answer.
@@ -64,7 +64,7 @@ pub enum ClientError {
     #[error("no address of a node is given")]
     NoAddress,
     /// No node that could answer was reached, and nothing was sent.
-    #[error("the bank cannot be reached: {0}")]
+    #[error("{0}")]
     NoNode(Arc<NodeError>),
     /// Another node or another bank is where this one was expected; nothing was sent.
     #[error("{0}")]

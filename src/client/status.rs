@@ -64,13 +64,15 @@ impl Client {
         }
         drop(asking);
         for address in asked.difference(&answered) {
-            let why = format!("nobody answered within {STATUS_WITHIN:?}");
+            let why = format!("nobody answered within {STATUS_WITHIN:.1?}");
             let error = NodeError::Unreachable { address: address.clone(), why };
             report.failed.insert(address.clone(), error);
         }
         if report.nodes.is_empty() {
-            let error = report.failed.into_values().next();
-            return Err(error.map_or(ClientError::NoAddress, |error| ClientError::of(error.into())));
+            // An address where somebody strange answers tells more than one where nobody does.
+            let failed = report.failed.values();
+            let told = failed.max_by_key(|error| !matches!(error, NodeError::Unreachable { .. }));
+            return Err(told.map_or(ClientError::NoAddress, |error| ClientError::of(error.clone().into())));
         }
         Ok(report)
     }

@@ -235,9 +235,15 @@ impl Queue<'_> {
                 Some(approval) => Outcome::Approved(approval),
                 None => Outcome::Unknown(Unknown { id, why: Why::Expired }),
             }),
-            Answer::Busy => return self.undecided(index, FailureCode::Busy, "too much is waiting there"),
-            Answer::NotReady => return self.undecided(index, FailureCode::NotReady, "it has not caught up yet"),
-            Answer::Pending => return self.undecided(index, FailureCode::TimedOut, "nothing is decided yet"),
+            Answer::Busy => {
+                return self.undecided(index, FailureCode::Busy, "too much is waiting there, nothing is decided");
+            }
+            Answer::NotReady => {
+                return self.undecided(index, FailureCode::NotReady, "it has not caught up yet, nothing is decided");
+            }
+            Answer::Pending => {
+                return self.undecided(index, FailureCode::TimedOut, "a settlement must decide, and is not over yet");
+            }
         };
         self.put(index, result);
         Ok(())

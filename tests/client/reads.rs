@@ -13,16 +13,21 @@ use crate::node::{Act, Bank, client, failed, genesis, node};
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(300);
 
-fn operation(n: u64) -> Operation {
+pub fn operation(n: u64) -> Operation {
     let action = Action::Transfer { from: "A".parse().unwrap(), to: "B".parse().unwrap(), amount: Amount::new(1) };
     Operation { id: u128::from(n).into(), action }
 }
 
 /// A chain of so many blocks, each with one transfer of A's.
 pub fn chain(blocks: u64) -> Vec<Arc<Block>> {
+    chain_from(1, blocks)
+}
+
+/// Another history: the ids of its transfers begin elsewhere.
+pub fn chain_from(first_id: u64, blocks: u64) -> Vec<Arc<Block>> {
     let mut ledger = Ledger::new(&genesis());
     let block = |n| {
-        let run = Run { origin: node("A"), first: Seq(n), operations: vec![operation(n)] };
+        let run = Run { origin: node("A"), first: Seq(n), operations: vec![operation(first_id + n)] };
         let block = Block::new(Height(n), ledger.tip(), ledger.state(), vec![run]).unwrap();
         let delta = ledger.check(&block).unwrap();
         ledger.advance(delta);

@@ -199,3 +199,17 @@ async fn ten_thousand_transfers_go_in_few_calls_and_each_gets_its_own_outcome() 
     assert_eq!(home.transfers().len(), 10);
     assert_eq!(home.transfers().concat(), batch, "in the order given");
 }
+
+#[tokio::test]
+async fn all_clones_of_a_client_share_one_connection_to_each_node() {
+    let mut bank = Bank::new().await;
+    let home = bank.start("A", |call| vec![all(call, &approved("A", 1, None))]);
+    let client = client([&home.address]);
+    let transfers = (0..300).map(|_| {
+        let client = client.clone();
+        async move { client.transfer(request(&client, "A", "B", 1), LONG).await.unwrap() }
+    });
+    let outcomes = futures_util::future::join_all(transfers.map(tokio::spawn)).await;
+    assert!(outcomes.into_iter().all(|outcome| matches!(outcome.unwrap(), Outcome::Approved(_))));
+    assert_eq!((home.hellos(), home.transfers().len()), (1, 300));
+}

@@ -43,7 +43,7 @@ impl ShowChain {
     pub(super) async fn run(self, output: Output) -> Result<Finished, Failure> {
         let Self { node, from, to, .. } = self;
         if let Some(to) = to.filter(|to| *to < from) {
-            return Err(Failure::usage(format!("--from {from} is behind --to {to}")));
+            return Err(Failure::usage(format!("--from {from} lies behind --to {to}; give the lower height first")));
         }
         let (client, within) = (self.nodes.client()?, self.deadline.deadline);
         let genesis = if from == 0 { Some(client.genesis(node, within).await?) } else { None };

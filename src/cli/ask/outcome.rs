@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::transfer::{outcome_json, sentence};
+use super::transfer::{outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Report};
 use crate::client::{Outcome, Traced};
@@ -17,7 +17,9 @@ const EXAMPLES: &str = "Examples:
 
 Exit status: 0 approved, 1 refused, 3 no node reachable, 4 unknown: not decided, or not seen by any node that was heard.";
 
-/// Tells what became of a transfer: all nodes are asked for its id, and look in their logs and their chains.
+/// Tells what became of a transfer, by its id.
+///
+/// All nodes are asked, and look in their logs and their chains.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct ShowOutcome {
@@ -55,7 +57,7 @@ fn one(trace: &Trace) -> (Value, u8) {
             let status = u8::from(matches!(outcome, Outcome::Refused(_)));
             (outcome_json(*id, &outcome), status)
         }
-        None => (undecided(*id, json!({ "code": "pending", "message": PENDING })), 4),
+        None => (unknown_json(*id, "pending", PENDING), 4),
     };
     (json["from"], json["to"], json["amount"]) = (json!(from), json!(to), json!(amount));
     (json, status)
@@ -87,13 +89,7 @@ fn unseen(id: TransferId, traced: &Traced) -> Finished {
         }
     };
     let human = format!("unknown: {message}\nid {id}");
-    let json = undecided(
-        id,
-        json!({ "code": code, "message": message, "not_heard": traced.not_heard.keys().collect::<Vec<_>>() }),
-    );
+    let mut json = unknown_json(id, code, &message);
+    json["reason"]["not_heard"] = traced.not_heard.keys().map(|node| json!(node)).collect();
     Finished { report: Some(Report { human, json }), status: 4 }
-}
-
-fn undecided(id: TransferId, reason: Value) -> Value {
-    json!({ "id": id, "outcome": "unknown", "origin": null, "seq": null, "height": null, "reason": reason })
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::run_id::transfer_ids;
-use super::transfer::{outcome_json, sentence};
+use super::transfer::{outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Output, Report, say};
 use crate::client::{Client, ClientError, Outcome, Transfer};
@@ -29,7 +29,8 @@ const EXAMPLES: &str = "Examples:
 
 The whole file is read before anything is sent. Each run has an id, told on stderr; the ids of its transfers are derived from
 it and from what each transfer says. After an interruption, run the same file with the same --run-id: what was decided is
-told again, the rest is sent. Where an outcome stays unknown, nothing more is sent.
+told again, the rest is sent. Where an outcome stays unknown, nothing more is sent. A home remembers a million ids: split
+files that are longer.
 
 Exit status: 0 all decided (a refusal is a result), 2 wrong use, 3 no node reachable, 4 an outcome is unknown.";
 
@@ -72,16 +73,14 @@ impl RunFile {
     pub(super) async fn run(self, output: Output) -> Result<Finished, Failure> {
         let client = self.nodes.client()?;
         let text = read(&self.file)?;
-        let shown = self.file.display();
+        let shown = shown(&self.file);
         let wrong = |error| Failure::usage(format!("{shown}, {error}"));
         triplets::parse(&text, |_| true, "").map_err(wrong)?;
         let nodes = client.nodes(self.deadline.deadline).await?;
         let known = format!("accounts at {}", nodes_text(nodes.keys()));
         let transfers = triplets::parse(&text, |account| nodes.contains_key(&account.home()), &known).map_err(wrong)?;
         let run = self.run_id.unwrap_or_else(|| client.new_id());
-        if output == Output::Human {
-            eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
-        }
+        eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
         let began = Instant::now();
         let summary = self.send(&client, &bodies(run, &transfers), output).await;
         let seconds = began.elapsed().as_secs_f64();
@@ -135,11 +134,10 @@ impl Line {
 
     fn json(&self) -> Value {
         let Transfer(id, from, to, amount) = self.transfer;
-        let unknown = |code: &str, message: String| json!({ "id": id, "outcome": "unknown", "reason": { "code": code, "message": message } });
         let mut json = match &self.result {
             Some(Ok(outcome)) => outcome_json(id, outcome),
-            Some(Err(error)) => unknown(error.code(), error.to_string()),
-            None => unknown("not_sent", "it was not sent, because the outcome of one before is unknown".to_owned()),
+            Some(Err(error)) => unknown_json(id, error.code(), &error.to_string()),
+            None => unknown_json(id, "not_sent", "it was not sent, because the outcome of one before is unknown"),
         };
         (json["from"], json["to"], json["amount"]) = (json!(from), json!(to), json!(amount));
         json
@@ -168,7 +166,9 @@ impl Summary {
             _ if lines.iter().any(Line::may_have_arrived) => 4,
             _ => 3,
         };
-        let mut human = format!("{approved} approved, {refused} refused, {unknown} unknown in {seconds:.3} s");
+        let unsent = lines.iter().filter(|line| line.result.is_none()).count();
+        let unsent = if unsent == 0 { String::new() } else { format!(" ({unsent} of them not sent)") };
+        let mut human = format!("{approved} approved, {refused} refused, {unknown} unknown{unsent} in {seconds:.3} s");
         if unknown > 0 {
             human.push_str(&format!("\nTo go on, run the same file with --run-id {run}: nothing is sent twice."));
         }
@@ -196,9 +196,13 @@ fn read(file: &Path) -> Result<String, Failure> {
         true => std::io::stdin().lock().read_to_string(&mut text).map(drop),
         false => std::fs::read_to_string(file).map(|whole| text = whole),
     };
-    let shown = file.display();
+    let shown = shown(file);
     read.map_err(|error| Failure::usage(format!("cannot read {shown}: {error}; is it a text file?")))?;
     Ok(text)
+}
+
+fn shown(file: &Path) -> String {
+    if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() }
 }
 
 /// A bar on stderr, where that is a terminal.

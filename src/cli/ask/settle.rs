@@ -12,8 +12,9 @@ const EXAMPLES: &str = "Examples:
   paxbank settle
   paxbank settle B --deadline 30s";
 
-/// Settles now: the unsettled logs of all nodes that can be reached become one block. Where nothing is unsettled, no block
-/// is made.
+/// Settles now what is unsettled.
+///
+/// The unsettled logs of all nodes that can be reached become one block. Where nothing is unsettled, no block is made.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Settle {

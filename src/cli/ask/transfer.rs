@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Deadline, Nodes, Until};
 use crate::cli::{Failure, Finished, Report};
-use crate::client::Outcome;
+use crate::client::{ClientError, Outcome};
 use crate::ledger::{Approval, Request, Wait};
 use crate::render::{reason_text, transfer_text};
 use crate::types::{AccountId, Amount, TransferId};
@@ -48,7 +48,13 @@ impl MakeTransfer {
         let Self { from, to, amount, wait, .. } = self;
         let id = self.id.unwrap_or_else(|| client.new_id());
         let request = Request { id, from, to, amount, wait: wait.into() };
-        let outcome = client.transfer(request, self.deadline.deadline).await?;
+        let outcome = client.transfer(request, self.deadline.deadline).await.map_err(|error| match error {
+            ClientError::NoNode(_) => {
+                let failure = Failure::from(error);
+                Failure { message: format!("{}; nothing was sent", failure.message), ..failure }
+            }
+            error => error.into(),
+        })?;
         Ok(finished(&request, &outcome))
     }
 }
@@ -88,16 +94,22 @@ pub(super) fn sentence(outcome: &Outcome) -> String {
 
 /// What came of a transfer, for programs.
 pub(super) fn outcome_json(id: TransferId, outcome: &Outcome) -> Value {
-    let form = |name: &str, reason: Value| json!({ "id": id, "outcome": name, "origin": null, "seq": null, "height": null, "reason": reason });
     match outcome {
         Outcome::Approved(Approval { origin, seq, height }) => {
             json!({
                 "id": id, "outcome": "approved", "origin": origin, "seq": seq, "height": height, "reason": null,
             })
         }
-        Outcome::Refused(reason) => form("refused", json!(reason)),
-        Outcome::Unknown(unknown) => {
-            form("unknown", json!({ "code": unknown.why.code(), "message": unknown.why.to_string() }))
-        }
+        Outcome::Refused(reason) => no_entry(id, "refused", json!(reason)),
+        Outcome::Unknown(unknown) => unknown_json(id, unknown.why.code(), &unknown.why.to_string()),
     }
+}
+
+/// A transfer of which nobody can tell what became, or will, for programs.
+pub(super) fn unknown_json(id: TransferId, code: &str, message: &str) -> Value {
+    no_entry(id, "unknown", json!({ "code": code, "message": message }))
+}
+
+fn no_entry(id: TransferId, outcome: &str, reason: Value) -> Value {
+    json!({ "id": id, "outcome": outcome, "origin": null, "seq": null, "height": null, "reason": reason })
 }

@@ -1,0 +1,338 @@
+//! The commands as their users run them: a process, its arguments, its stdout and its exit status.
+
+use std::process::Output;
+
+use paxos_banking::ledger::{Answer, Approval, Reason, Trace, Verdict};
+use paxos_banking::types::{Amount, Height, Seq};
+use paxos_banking::wire::client::{Ask, Balance, Call, FailureCode, LogEntry, Told};
+use serde_json::{Value, json};
+
+use crate::node::{Act, Bank, all, approved, failed, node, nowhere};
+use crate::reads::{chain, operation, page};
+
+const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+/// Runs the command in a process of its own, while the nodes of this one answer.
+async fn paxbank(arguments: &[&str]) -> Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
+    command.args(arguments).env_remove("PAXBANK_NODES");
+    #[allow(clippy::disallowed_methods, reason = "the thread waits for the process, the nodes go on")]
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// Its exit status, and the one JSON value on stdout.
+async fn json_of(arguments: &[&str]) -> (i32, Value) {
+    let output = paxbank(&[arguments, &["--output", "json"]].concat()).await;
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+    (output.status.code().unwrap(), value)
+}
+
+/// Its exit status, and the text on stdout.
+async fn text_of(arguments: &[&str]) -> (i32, String) {
+    let output = paxbank(arguments).await;
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test]
+async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
+    let wrong: [(&[&str], &str); 9] = [
+        (&["transfer", "A", "B", "5"], "such as --nodes 127.0.0.1:8001"),
+        (&["transfer", "A", "B", "5", "--nodes", "localhost"], "give HOST:PORT"),
+        (&["transfer", "A", "B", "-5", "--nodes", "localhost:1"], "is negative"),
+        (&["transfer", "A", "B", "1.5", "--nodes", "localhost:1"], "whole number"),
+        (&["transfer", "A", "B"], "<AMOUNT>"),
+        (&["transfer", "A", "B", "5", "--id", "7"], "is not a transfer id"),
+        (&["balance", "A", "--deadline", "10"], "such as 500ms or 10s"),
+        (&["chain", "--from", "3", "--to", "1", "--nodes", "localhost:1"], "lower height first"),
+        (&["transmogrify"], "unrecognized subcommand"),
+    ];
+    for (arguments, expected) in wrong {
+        let (status, value) = json_of(arguments).await;
+        let message = value["error"]["message"].as_str().unwrap();
+        assert!(status == 2 && value["error"]["code"] == "usage" && message.contains(expected), "{value}");
+        let output = paxbank(arguments).await;
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "stdout is for results");
+        assert!(String::from_utf8(output.stderr).unwrap().contains(expected));
+    }
+    let output = paxbank(&["--output=json", "transfer"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    serde_json::from_slice::<Value>(&output.stdout).unwrap();
+}
+
+#[tokio::test]
+async fn every_command_shows_examples_in_its_help() {
+    for command in ["transfer", "outcome", "balance", "log", "chain", "settle", "status", "run", "verify"] {
+        let (status, help) = text_of(&[command, "--help"]).await;
+        assert!(status == 0 && help.contains(&format!("paxbank {command}")), "{help}");
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_tells_its_outcome_in_both_forms_and_by_its_status() {
+    let mut bank = Bank::new().await;
+    let refusal =
+        Reason::InsufficientFunds { height: Height(3), spendable: Amount::new(20), not_heard: [node("C")].into() };
+    let home = bank.start("A", move |call| {
+        let Ask::Transfers { transfers, .. } = &call.ask else { panic!("transfers") };
+        match transfers[0].3.units() {
+            1 => vec![all(call, &approved("A", 5, Some(2)))],
+            2 => vec![all(call, &Answer::Refused(refusal.clone()))],
+            3 => vec![all(call, &Answer::Expired)],
+            4 => vec![all(call, &Answer::Conflict)],
+            5 => vec![all(call, &approved("A", 6, None))],
+            _ => vec![],
+        }
+    });
+    let nodes = home.address.as_str();
+    let transfer = |amount| ["transfer", "A", "bob@B", amount, "--id", ID, "--nodes", nodes, "--deadline", "500ms"];
+    let form = |outcome, origin: Value, seq: Value, height: Value, reason: Value| json!({ "id": ID, "outcome": outcome, "origin": origin, "seq": seq, "height": height, "reason": reason });
+    let (status, value) = json_of(&transfer("1")).await;
+    assert_eq!((status, value), (0, form("approved", json!("A"), json!(5), json!(2), Value::Null)));
+    let (status, value) = json_of(&transfer("2")).await;
+    let reason = json!({ "code": "insufficient_funds", "height": 3, "spendable": 20, "not_heard": ["C"] });
+    assert_eq!((status, value), (1, form("refused", Value::Null, Value::Null, Value::Null, reason)));
+    for (amount, code) in [("3", "expired"), ("6", "deadline")] {
+        let (status, value) = json_of(&transfer(amount)).await;
+        assert_eq!((status, &value["outcome"], &value["reason"]["code"]), (4, &json!("unknown"), &json!(code)));
+        assert_eq!(value["id"], ID, "to ask again with");
+    }
+    let (status, value) = json_of(&transfer("4")).await;
+    assert_eq!((status, &value["error"]["code"]), (2, &json!("conflict")));
+
+    assert_eq!(
+        text_of(&transfer("1")).await,
+        (0, format!("A→bob@B 1  approved as entry A:5, settled in block 2\nid {ID}\n"))
+    );
+    let (status, text) = text_of(&transfer("2")).await;
+    assert_eq!(
+        (status, text),
+        (1, format!("A→bob@B 2  refused: 20 can be spent after block 3, not heard: C\nid {ID}\n"))
+    );
+    let (status, text) = text_of(&transfer("6")).await;
+    assert!(
+        status == 4 && text.contains("no decision was heard") && text.contains(&format!("paxbank outcome {ID}")),
+        "{text}"
+    );
+    let (status, text) = text_of(&[&transfer("5")[..], &["--wait", "settled"]].concat()).await;
+    assert_eq!((status, text), (0, format!("A→bob@B 5  approved as entry A:6, not yet settled\nid {ID}\n")));
+}
+
+#[tokio::test]
+async fn where_no_node_is_reached_the_status_is_3() {
+    let nodes = [nowhere().await, nowhere().await].join(",");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("transfers.txt");
+    std::fs::write(&file, "(A, B, 4)\n").unwrap();
+    let file = file.to_str().unwrap();
+    let commands: [&[&str]; 8] = [
+        &["transfer", "A", "B", "1", "--deadline", "100ms"],
+        &["outcome", ID],
+        &["balance", "A"],
+        &["log", "A"],
+        &["chain"],
+        &["settle"],
+        &["run", file],
+        &["verify"],
+    ];
+    for command in commands {
+        let (status, value) = json_of(&[command, &["--nodes", &nodes]].concat()).await;
+        assert_eq!((status, &value["error"]["code"]), (3, &json!("no_node")), "{command:?}");
+    }
+    let (status, value) = json_of(&["status", "--nodes", &nodes]).await;
+    assert_eq!((status, &value["error"]["code"]), (3, &json!("no_node")));
+}
+
+fn trace(call: &Call, verdict: Option<Verdict>) -> Act {
+    let Ask::Trace { id } = call.ask else { panic!("a trace is expected, not {call:?}") };
+    let (from, to, amount) = ("A".parse().unwrap(), "B".parse().unwrap(), Amount::new(5));
+    let traces = verdict.map(|verdict| Trace { id, from, to, amount, verdict });
+    Act::Tell(Told::Traces { height: Height(4), traces: traces.into_iter().collect() })
+}
+
+#[tokio::test]
+async fn an_outcome_is_put_together_from_all_nodes_and_says_who_was_not_heard() {
+    let mut bank = Bank::new().await;
+    let approval = Approval { origin: node("A"), seq: Seq(2), height: Some(Height(4)) };
+    let (a, _b) = (
+        bank.start("A", |call| vec![trace(call, None)]),
+        bank.start("B", move |call| {
+            let seen = matches!(call.ask, Ask::Trace { id } if id.to_string() == ID);
+            vec![trace(call, seen.then_some(Verdict::Approved(approval)))]
+        }),
+    );
+    bank.close("C");
+    let ask = |id| ["outcome", id, "--nodes", &a.address, "--deadline", "300ms"];
+    let (status, value) = json_of(&ask(ID)).await;
+    let expected = json!({
+        "id": ID, "outcome": "approved", "origin": "A", "seq": 2, "height": 4, "reason": null,
+        "from": "A", "to": "B", "amount": 5,
+    });
+    assert_eq!((status, value), (0, expected));
+    let (status, value) = json_of(&ask("01ARZ3NDEKTSV4RRFFQ69G5FAW")).await;
+    assert_eq!((status, &value["outcome"], &value["reason"]["code"]), (4, &json!("unknown"), &json!("not_all_heard")));
+    assert_eq!(value["reason"]["not_heard"], json!(["C"]));
+}
+
+#[tokio::test]
+async fn balances_settlements_and_the_state_of_nodes_are_told_in_both_forms() {
+    let mut bank = Bank::new().await;
+    let a = bank.start("A", |call| match &call.ask {
+        Ask::Balance { account, .. } if account.name() == "x" => vec![failed(FailureCode::UnknownAccount)],
+        Ask::Balance { account, .. } => {
+            let (spendable, settled) = (Some(Amount::new(70)), Amount::new(80));
+            let not_heard = [node("C")].into();
+            vec![Act::Tell(Told::Balance(Balance {
+                account: *account,
+                spendable,
+                settled,
+                height: Height(2),
+                not_heard,
+            }))]
+        }
+        _ => vec![Act::Tell(Told::Settled { height: Height(3), not_heard: [node("C")].into() })],
+    });
+    bank.close("B");
+    bank.close("C");
+    let nodes = ["--nodes", a.address.as_str()];
+    let (status, value) = json_of(&[&["balance", "A", "--read", "fresh"][..], &nodes].concat()).await;
+    let expected =
+        json!({ "account": "A", "spendable": 70, "settled": 80, "height": 2, "node": "A", "not_heard": ["C"] });
+    assert_eq!((status, value), (0, expected));
+    let (status, text) = text_of(&[&["balance", "A"][..], &nodes].concat()).await;
+    assert_eq!((status, text.as_str()), (0, "A  can spend 70; settled 80 at height 2, says A; not heard: C\n"));
+    let (status, value) = json_of(&[&["balance", "x@A"][..], &nodes].concat()).await;
+    assert_eq!((status, &value["error"]["code"]), (1, &json!("unknown_account")));
+    let (status, value) = json_of(&[&["settle"][..], &nodes].concat()).await;
+    assert_eq!((status, value), (0, json!({ "height": 3, "not_heard": ["C"], "node": "A" })));
+    let (status, value) = json_of(&[&["status"][..], &nodes].concat()).await;
+    assert_eq!((status, &value["nodes"]["A"]["state"]), (0, &json!("ready")));
+    let unreachable = json!({
+        "state": "unreachable", "height": null, "tip": null, "log": null, "ballot": null, "peers_up": null,
+        "store": null, "behind": null,
+    });
+    assert_eq!((&value["nodes"]["B"], &value["nodes"]["C"]), (&unreachable, &unreachable));
+    assert_eq!(value["failed"].as_object().unwrap().len(), 2);
+    let (_, text) = text_of(&[&["status"][..], &nodes].concat()).await;
+    assert!(text.starts_with("node  state        height  behind  tip"), "{text}");
+}
+
+#[tokio::test]
+async fn chains_and_logs_of_many_pages_are_one_json_value_also_where_a_page_is_missing() {
+    let mut bank = Bank::new().await;
+    let blocks = chain(5);
+    let genesis = bank.genesis.clone();
+    let served = blocks.clone();
+    let script = move |broken: bool| {
+        let (served, genesis) = (served.clone(), genesis.clone());
+        move |call: &Call| match call.ask {
+            Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+            Ask::Log { from } => {
+                let seqs = [3, 4, 7].into_iter().map(Seq).filter(|seq| *seq >= from).take(2);
+                vec![Act::Tell(Told::Log(seqs.map(|seq| LogEntry(seq, operation(seq.0))).collect()))]
+            }
+            Ask::Chain { from, .. } if broken && from > Height(2) => vec![failed(FailureCode::Store)],
+            _ => vec![page(&served, call)],
+        }
+    };
+    let (a, b) = (bank.start("A", script(false)), bank.start("B", script(true)));
+    let (status, value) = json_of(&["chain", "--nodes", &a.address]).await;
+    let heights: Vec<_> = value["blocks"].as_array().unwrap().iter().map(|block| block["height"].clone()).collect();
+    assert_eq!((status, heights), (0, vec![json!(0), json!(1), json!(2), json!(3), json!(4), json!(5)]));
+    assert_eq!(value["blocks"][5]["hash"], json!(blocks[4].hash()));
+    assert_eq!(value["blocks"][1]["parent"], value["blocks"][0]["hash"]);
+    let (status, text) = text_of(&["chain", "A", "--from", "5", "--nodes", &a.address]).await;
+    assert_eq!((status, text), (0, format!("     5  {}  A:5 A→B 1\n", blocks[4].hash().short())));
+    let (status, value) = json_of(&["log", "A", "--nodes", &a.address]).await;
+    let seqs: Vec<_> = value["entries"].as_array().unwrap().iter().map(|entry| entry["seq"].clone()).collect();
+    assert_eq!((status, seqs, &value["node"]), (0, vec![json!(3), json!(4), json!(7)], &json!("A")));
+    let (status, value) = json_of(&["chain", "B", "--nodes", &b.address, "--deadline", "300ms"]).await;
+    assert_eq!((status, value["blocks"].as_array().unwrap().len(), &value["error"]["code"]), (3, 3, &json!("store")));
+}
+
+#[tokio::test]
+async fn a_file_runs_in_order_goes_on_under_its_run_id_and_stops_at_what_is_unknown() {
+    let mut bank = Bank::new().await;
+    let (silent, told) = (std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    let quiet = silent.clone();
+    let home = bank.start("A", move |call| {
+        let Ask::Transfers { transfers, .. } = &call.ask else { panic!("transfers") };
+        match transfers[0].3.units() {
+            99 => vec![all(call, &Answer::Refused(Reason::AmountZero))],
+            3 if quiet.load(std::sync::atomic::Ordering::Relaxed) => vec![],
+            units => vec![all(call, &approved("A", units, None))],
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("transfers.txt");
+    let nodes = ["--nodes", home.address.as_str(), "--deadline", "300ms", "--run-id", told];
+    let run = [&["run", file.to_str().unwrap()][..], &nodes].concat();
+    std::fs::write(&file, "(A, B, 1)\n(A, B, -1)\n").unwrap();
+    assert_eq!(json_of(&run).await.0, 2);
+    std::fs::write(&file, "(A, B, 1)\n(A, Z, 1)\n").unwrap();
+    let (status, value) = json_of(&run).await;
+    let message = value["error"]["message"].as_str().unwrap();
+    assert!(
+        status == 2 && message.contains("line 2: there is no account Z; this bank has accounts at A, B, C"),
+        "{message}"
+    );
+    assert!(home.transfers().is_empty(), "a file with a wrong line is not begun");
+
+    std::fs::write(&file, "(A, B, 1)\n(A, C, 99)\n(A, B, 3)\n(A, B, 4)\n").unwrap();
+    let (status, value) = json_of(&run).await;
+    let outcomes: Vec<_> = value["transfers"].as_array().unwrap().iter().map(|t| t["outcome"].clone()).collect();
+    assert_eq!((status, outcomes), (4, ["approved", "refused", "unknown", "unknown"].map(Value::from).to_vec()));
+    assert_eq!((&value["approved"], &value["refused"], &value["unknown"]), (&json!(1), &json!(1), &json!(2)));
+    assert_eq!(value["transfers"][1]["reason"], json!({ "code": "amount_zero" }));
+    assert_eq!(value["transfers"][3]["reason"]["code"], "not_sent");
+    assert!(home.transfers().concat().iter().all(|transfer| transfer.3.units() != 4));
+
+    silent.store(false, std::sync::atomic::Ordering::Relaxed);
+    let (status, again) = json_of(&[&run[..], &["--window", "4"]].concat()).await;
+    assert_eq!((status, &again["approved"], &again["unknown"]), (0, &json!(3), &json!(0)));
+    for index in 0..4 {
+        assert_eq!(again["transfers"][index]["id"], value["transfers"][index]["id"], "nothing is paid twice");
+    }
+    let (status, text) = text_of(&run).await;
+    assert!(status == 0 && text.contains("3 approved, 1 refused, 0 unknown in "), "{text}");
+}
+
+#[tokio::test]
+async fn verify_finds_two_histories_and_damage_and_names_who_was_not_heard() {
+    let blocks = chain(5);
+    let serve = |genesis: &paxos_banking::ledger::Genesis, blocks: &[std::sync::Arc<paxos_banking::ledger::Block>]| {
+        let (genesis, blocks) = (genesis.clone(), blocks.to_vec());
+        move |call: &Call| match call.ask {
+            Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+            _ => vec![page(&blocks, call)],
+        }
+    };
+    let mut bank = Bank::new().await;
+    let genesis = bank.genesis.clone();
+    let (a, b) = (bank.start("A", serve(&genesis, &blocks)), bank.start("B", serve(&genesis, &blocks[..3])));
+    bank.close("C");
+    let verify = ["verify", "--nodes", &a.address, "--deadline", "300ms"];
+    let (status, value) = json_of(&verify).await;
+    assert_eq!((status, &value["nodes"]["A"]["height"], &value["nodes"]["B"]["height"]), (0, &json!(5), &json!(3)));
+    assert_eq!((&value["height"], value["not_heard"].as_object().unwrap().len()), (&json!(3), 1));
+    let (status, text) = text_of(&verify).await;
+    assert!(status == 0 && text.contains("C  not heard: ") && text.contains("B  sound up to height 3"), "{text}");
+    drop((a, b));
+
+    let other = crate::reads::chain_from(2, 5);
+    let mut bank = Bank::new().await;
+    let (a, _b) = (bank.start("A", serve(&genesis, &blocks)), bank.start("B", serve(&genesis, &other)));
+    bank.close("C");
+    let verify = ["verify", "--nodes", &a.address, "--deadline", "300ms"];
+    let (status, value) = json_of(&verify).await;
+    let message = value["error"]["message"].as_str().unwrap();
+    assert_eq!((status, message), (5, "A and B hold different blocks at height 1: two histories"));
+
+    let mut bank = Bank::new().await;
+    let forged = [&blocks[..2], &other[2..]].concat();
+    let a = bank.start("A", serve(&genesis, &forged));
+    let verify = ["verify", "--nodes", &a.address, "--deadline", "300ms"];
+    let (status, value) = json_of(&verify).await;
+    let message = value["error"]["message"].as_str().unwrap();
+    assert!(status == 5 && message.starts_with("block 3 of node A: its parent is"), "{message}");
+}
