@@ -137,7 +137,7 @@ impl RedisServer {
 
     fn signal(&self, signal: &str) {
         let pid = self.process().as_ref().unwrap().server.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).status().unwrap().success());
     }
 
     /// What `redis-cli` prints.

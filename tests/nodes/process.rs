@@ -91,7 +91,9 @@ impl NodeProcess {
 
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+        assert!(
+            std::process::Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().unwrap().success()
+        );
     }
 
     /// Waits for the process to end by itself.
