@@ -85,7 +85,7 @@ async fn a_transfer_tells_its_outcome_in_both_forms_and_by_its_status() {
         }
     });
     let nodes = home.address.as_str();
-    let transfer = |amount| ["transfer", "A", "bob@B", amount, "--id", ID, "--nodes", nodes, "--deadline", "500ms"];
+    let transfer = |amount| ["transfer", "A", "bob@B", amount, "--id", ID, "--nodes", nodes, "--deadline", "2s"];
     let form = |outcome, origin: Value, seq: Value, height: Value, reason: Value| json!({ "id": ID, "outcome": outcome, "origin": origin, "seq": seq, "height": height, "reason": reason });
     let (status, value) = json_of(&transfer("1")).await;
     assert_eq!((status, value), (0, form("approved", json!("A"), json!(5), json!(2), Value::Null)));
@@ -162,7 +162,7 @@ async fn an_outcome_is_put_together_from_all_nodes_and_says_who_was_not_heard() 
         }),
     );
     bank.close("C");
-    let ask = |id| ["outcome", id, "--nodes", &a.address, "--deadline", "300ms"];
+    let ask = |id| ["outcome", id, "--nodes", &a.address, "--deadline", "2s"];
     let (status, value) = json_of(&ask(ID)).await;
     let expected = json!({
         "id": ID, "outcome": "approved", "origin": "A", "seq": 2, "height": 4, "reason": null,
@@ -246,7 +246,7 @@ async fn chains_and_logs_of_many_pages_are_one_json_value_also_where_a_page_is_m
     let (status, value) = json_of(&["log", "A", "--nodes", &a.address]).await;
     let seqs: Vec<_> = value["entries"].as_array().unwrap().iter().map(|entry| entry["seq"].clone()).collect();
     assert_eq!((status, seqs, &value["node"]), (0, vec![json!(3), json!(4), json!(7)], &json!("A")));
-    let (status, value) = json_of(&["chain", "B", "--nodes", &b.address, "--deadline", "300ms"]).await;
+    let (status, value) = json_of(&["chain", "B", "--nodes", &b.address, "--deadline", "2s"]).await;
     assert_eq!((status, value["blocks"].as_array().unwrap().len(), &value["error"]["code"]), (3, 3, &json!("store")));
 }
 
@@ -265,7 +265,7 @@ async fn a_file_runs_in_order_goes_on_under_its_run_id_and_stops_at_what_is_unkn
     });
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("transfers.txt");
-    let nodes = ["--nodes", home.address.as_str(), "--deadline", "300ms", "--run-id", told];
+    let nodes = ["--nodes", home.address.as_str(), "--deadline", "2s", "--run-id", told];
     let run = [&["run", file.to_str().unwrap()][..], &nodes].concat();
     std::fs::write(&file, "(A, B, 1)\n(A, B, -1)\n").unwrap();
     assert_eq!(json_of(&run).await.0, 2);
@@ -311,7 +311,7 @@ async fn verify_finds_two_histories_and_damage_and_names_who_was_not_heard() {
     let genesis = bank.genesis.clone();
     let (a, b) = (bank.start("A", serve(&genesis, &blocks)), bank.start("B", serve(&genesis, &blocks[..3])));
     bank.close("C");
-    let verify = ["verify", "--nodes", &a.address, "--deadline", "300ms"];
+    let verify = ["verify", "--nodes", &a.address, "--deadline", "2s"];
     let (status, value) = json_of(&verify).await;
     assert_eq!((status, &value["nodes"]["A"]["height"], &value["nodes"]["B"]["height"]), (0, &json!(5), &json!(3)));
     assert_eq!((&value["height"], value["not_heard"].as_object().unwrap().len()), (&json!(3), 1));
@@ -323,7 +323,7 @@ async fn verify_finds_two_histories_and_damage_and_names_who_was_not_heard() {
     let mut bank = Bank::new().await;
     let (a, _b) = (bank.start("A", serve(&genesis, &blocks)), bank.start("B", serve(&genesis, &other)));
     bank.close("C");
-    let verify = ["verify", "--nodes", &a.address, "--deadline", "300ms"];
+    let verify = ["verify", "--nodes", &a.address, "--deadline", "2s"];
     let (status, value) = json_of(&verify).await;
     let message = value["error"]["message"].as_str().unwrap();
     assert_eq!((status, message), (5, "A and B hold different blocks at height 1: two histories"));
@@ -331,7 +331,7 @@ async fn verify_finds_two_histories_and_damage_and_names_who_was_not_heard() {
     let mut bank = Bank::new().await;
     let forged = [&blocks[..2], &other[2..]].concat();
     let a = bank.start("A", serve(&genesis, &forged));
-    let verify = ["verify", "--nodes", &a.address, "--deadline", "300ms"];
+    let verify = ["verify", "--nodes", &a.address, "--deadline", "2s"];
     let (status, value) = json_of(&verify).await;
     let message = value["error"]["message"].as_str().unwrap();
     assert!(status == 5 && message.starts_with("block 3 of node A: its parent is"), "{message}");

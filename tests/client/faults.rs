@@ -8,10 +8,10 @@ use paxos_banking::types::Seq;
 use paxos_banking::wire::client::{Call, FailureCode, Outcome as WireOutcome, REPLY_BYTES_MAX, Told, Welcome};
 use tokio::time::Instant;
 
-use crate::node::{Act, Bank, all, approved, client, failed, node, other_cluster, request};
+use crate::node::{Act, Bank, all, approved, client, failed, hasty_client, node, other_cluster, request};
 
 const LONG: Duration = Duration::from_secs(30);
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_node_under_another_name_is_not_used_and_both_are_named() {
@@ -124,7 +124,7 @@ async fn an_answer_that_comes_too_late_harms_nobody() {
             Some(tag) => vec![busy(tag), all(call, &approved("A", 1, None))],
         }
     });
-    let client = client([&home.address]);
+    let client = hasty_client([&home.address]);
     let outcome = client.transfer(request(&client, "A", "B", 1), LONG).await.unwrap();
     assert!(matches!(outcome, Outcome::Approved(_)), "{outcome:?}");
     assert_eq!((home.hellos(), home.transfers().len()), (1, 2));

@@ -187,19 +187,25 @@ async fn serve(mut stream: TcpStream, script: Script, calls: Arc<Mutex<Vec<Ask>>
     }
 }
 
-/// Short patience, so that tests of it are short.
-pub fn options() -> ClientOptions {
-    ClientOptions {
-        connect_within: Duration::from_secs(5),
-        try_within: Duration::from_millis(200),
+/// A client that waits for each answer, as long as a busy machine may take for it.
+pub fn client<const N: usize>(addresses: [&String; N]) -> Client {
+    client_with(addresses, Duration::from_secs(30))
+}
+
+/// A client that soon tries again: for nodes that do not answer.
+pub fn hasty_client<const N: usize>(addresses: [&String; N]) -> Client {
+    client_with(addresses, Duration::from_secs(1))
+}
+
+fn client_with<const N: usize>(addresses: [&String; N], try_within: Duration) -> Client {
+    let options = ClientOptions {
+        connect_within: Duration::from_secs(10),
+        try_within,
         retry_delay_min: Duration::from_millis(2),
         retry_delay_max: Duration::from_millis(20),
         ..ClientOptions::default()
-    }
-}
-
-pub fn client<const N: usize>(addresses: [&String; N]) -> Client {
-    Client::new(addresses, options()).unwrap()
+    };
+    Client::new(addresses, options).unwrap()
 }
 
 pub fn request(client: &Client, from: &str, to: &str, amount: u64) -> Request {

@@ -11,7 +11,7 @@ use paxos_banking::wire::client::{Ask, Call, FailureCode, LogEntry, Told};
 use crate::node::{Act, Bank, client, failed, genesis, node};
 
 const LONG: Duration = Duration::from_secs(30);
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(2);
 
 pub fn operation(n: u64) -> Operation {
     let action = Action::Transfer { from: "A".parse().unwrap(), to: "B".parse().unwrap(), amount: Amount::new(1) };
