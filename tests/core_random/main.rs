@@ -72,8 +72,14 @@ impl World {
                 self.nodes.get_mut(&node).unwrap().fire_timer(index);
             }
             98 => {
-                let node = self.some_node();
-                self.nodes.get_mut(&node).unwrap().settle();
+                let (node, batch) = (self.some_node(), self.below(40));
+                let what = self.below(3);
+                let node = self.nodes.get_mut(&node).unwrap();
+                match what {
+                    0 => node.settle(),
+                    1 => node.collect(),
+                    _ => (batch..batch + 8).for_each(|batch| node.stop_waiting(batch)),
+                }
             }
             _ => {
                 let node = self.some_node();
@@ -110,7 +116,8 @@ impl World {
             let id = self.asked.len() as u128 + 1;
             let amount = Amount::new(1 + self.below(150) as u64);
             let (from, to) = (AccountId::of_node(from), AccountId::of_node(to));
-            Request { id: id.into(), from, to, amount, wait: Wait::Local }
+            let wait = if self.below(4) == 0 { Wait::Settled } else { Wait::Local };
+            Request { id: id.into(), from, to, amount, wait }
         };
         if request.from == request.to {
             return;
@@ -238,7 +245,7 @@ fn random_schedules_keep_one_history_and_every_promise() {
         Some(seed) => vec![seed],
         None => (0..number_from("CORE_SEEDS").unwrap_or(60)).collect(),
     };
-    let (mut blocks, mut crashes, mut approved, mut refused) = (0, 0, 0, 0);
+    let (mut blocks, mut crashes, mut approved, mut refused, mut collected) = (0, 0, 0, 0, 0);
     for seed in &seeds {
         let mut world = World::new(*seed);
         for _ in 0..STEPS {
@@ -250,10 +257,15 @@ fn random_schedules_keep_one_history_and_every_promise() {
         crashes += world.crashes;
         approved += world.answers.values().filter(|answer| matches!(answer, Answer::Approved(_))).count();
         refused += world.refused;
+        collected += world.nodes.values().map(|node| node.collected).sum::<usize>();
     }
     let runs = seeds.len();
-    println!("{runs} schedules: {blocks} blocks, {crashes} crashes, {approved} approved, {refused} refusals");
+    println!(
+        "{runs} schedules: {blocks} blocks, {crashes} crashes, {approved} approved, {refused} refusals, \
+         {collected} collections waited for"
+    );
     if runs >= 20 {
         assert!(blocks as usize > 10 * runs && approved > 10 * runs && refused > runs && crashes > 10 * runs);
+        assert!(collected > runs);
     }
 }

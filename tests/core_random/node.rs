@@ -68,6 +68,11 @@ pub struct Node {
     timers: Vec<Timer>,
     pub events: Vec<Event>,
     peers: Vec<NodeId>,
+    /// The client's number for each batch of this process.
+    batches: Vec<u128>,
+    /// Of each collection that was waited for, the last entry of this home when that began.
+    collects: Vec<Seq>,
+    pub collected: usize,
 }
 
 impl Node {
@@ -75,7 +80,18 @@ impl Node {
         let disk = Disk { admitted: true, ..Disk::default() };
         let peers = genesis.nodes().iter().copied().filter(|node| *node != me).collect();
         let roles = load(me, genesis, &disk);
-        Self { me, disk, roles, outbox: VecDeque::new(), timers: Vec::new(), events: Vec::new(), peers }
+        Self {
+            me,
+            disk,
+            roles,
+            outbox: VecDeque::new(),
+            timers: Vec::new(),
+            events: Vec::new(),
+            peers,
+            batches: Vec::new(),
+            collects: Vec::new(),
+            collected: 0,
+        }
     }
 
     pub fn home(&self) -> &Home {
@@ -101,6 +117,8 @@ impl Node {
         self.outbox.clear();
         self.timers.clear();
         self.events.clear();
+        self.batches.clear();
+        self.collects.clear();
         self.roles = load(self.me, genesis, &self.disk);
         self.start();
     }
@@ -163,8 +181,25 @@ impl Node {
     }
 
     pub fn submit(&mut self, number: u128, request: Request) {
-        let ticket = Ticket { batch: u64::try_from(number).unwrap(), index: 0 };
+        let ticket = Ticket { batch: self.batches.len() as u64, index: 0 };
+        self.batches.push(number);
         let effects = self.roles.home.submit([(ticket, request)]);
+        self.effects(effects, Act::Home);
+        self.release();
+    }
+
+    /// A client gives up waiting.
+    pub fn stop_waiting(&mut self, batch: usize) {
+        let effects = self.roles.home.stop_waiting(batch as u64);
+        self.effects(effects, Act::Home);
+        self.release();
+    }
+
+    /// Somebody waits for a collection that begins from now on.
+    pub fn collect(&mut self) {
+        let ticket = Ticket { batch: u64::MAX, index: u32::try_from(self.collects.len()).unwrap() };
+        self.collects.push(self.roles.home.last_seq());
+        let effects = self.roles.home.collect(ticket);
         self.effects(effects, Act::Home);
         self.release();
     }
@@ -296,8 +331,20 @@ impl Node {
 
     fn run_home(&mut self, action: HomeAction) {
         match action {
-            HomeAction::Reply(ticket, answer) => self.events.push(Event::Answered(ticket.batch.into(), answer)),
-            HomeAction::Collected { .. } => unreachable!("nobody here waits for a collection"),
+            HomeAction::Reply(ticket, answer) => {
+                let number = self.batches[usize::try_from(ticket.batch).unwrap()];
+                self.events.push(Event::Answered(number, answer));
+            }
+            HomeAction::Collected { ticket, not_heard, .. } => {
+                self.collected += 1;
+                let began = self.collects[ticket.index as usize];
+                let settled = self.roles.home.bank().watermark(self.me);
+                assert!(
+                    settled >= began || not_heard.contains(&self.me),
+                    "R9: {} waited for {began}, settled is {settled}",
+                    self.me
+                );
+            }
             HomeAction::Settle(mark) => {
                 let actions = self.roles.proposer.on_settle(mark);
                 self.act_all(actions, Act::Proposer);
