@@ -4,7 +4,7 @@
 //! Three parts: a reader takes calls off the socket, no more at once than the window allows; this actor matches the
 //! Ledger's answers with open calls; a writer puts replies on the socket. A client that does not read its replies is
 //! not read from either, and in the end cut off. Questions other than transfers are answered one after the other, past
-//! this actor ([`questions`]).
+//! this actor, in `questions.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
