@@ -1,21 +1,23 @@
-//! The messages between the actors of one node, and between a node and what surrounds it.
+//! The messages between the actors of one node, and between a node and what surrounds it. Those of readers, who decide
+//! nothing, are in `message/reads.rs`.
+
+mod reads;
+
+pub use reads::{
+    AccountView, BankView, BlocksRead, Collect, Collected, ReadAccount, ReadBank, ReadBlocks, ReadHead, ReadLog,
+    ReadTrace,
+};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{Message as ActixMessage, Recipient};
-use tokio::sync::oneshot;
 
 use crate::effect::{HaltReason, Record, Slot};
 use crate::handshake::LinkRefusal;
-use crate::ledger::{Answer, Block, Candidate, Composition, Entry, Mark, Request, Trace};
-use crate::paxos::{
-    Accept, BlocksRequest, CollectionOutcome, Hello, KnownOfYou, Message, Prepare, PrepareView, Verdict,
-};
-use crate::store::{Head, StoreError};
-use crate::types::{
-    AccountId, Amount, Ballot, CollectionNumber, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId,
-};
+use crate::ledger::{Answer, Block, Candidate, Composition, Mark, Request};
+use crate::paxos::{Accept, CollectionOutcome, Hello, KnownOfYou, Message, Prepare, PrepareView, Verdict};
+use crate::types::{Ballot, CollectionNumber, Epoch, Hash, Height, Incarnation, NodeId};
 
 /// How many messages a role's mailbox holds before those of peers and clients are turned away.
 pub const ROLE_MAILBOX: usize = 1_024;
@@ -52,83 +54,6 @@ pub struct Answers(pub Vec<(u64, Answer)>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub struct StopWaiting(pub u64);
-
-/// What a node knows of the bank; all of it is durable by the time it is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BankView {
-    /// Height of its chain.
-    pub height: Height,
-    /// Hash of its last block.
-    pub tip: Hash,
-    /// All settled balances.
-    pub settled: BTreeMap<AccountId, Amount>,
-    /// What the accounts of this home can spend.
-    pub spendable: BTreeMap<AccountId, Amount>,
-    /// This home's unsettled entries.
-    pub log: Vec<Entry>,
-}
-
-/// Asks the Ledger for a [`BankView`].
-#[derive(Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ReadBank(pub oneshot::Sender<BankView>);
-
-/// What a node knows of one account; durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AccountView {
-    /// Height of the node's chain.
-    pub height: Height,
-    /// Settled balance; `None` where the account does not exist.
-    pub settled: Option<Amount>,
-    /// What it can spend; `None` where this is not its home.
-    pub spendable: Option<Amount>,
-}
-
-/// Asks the Ledger for an [`AccountView`]. Where it is too busy, the sender is dropped.
-#[derive(Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ReadAccount {
-    /// Whose.
-    pub account: AccountId,
-    /// The reader.
-    pub reply_to: oneshot::Sender<AccountView>,
-}
-
-/// Asks the Ledger for unsettled entries of this home, in seq order. Where it is too busy, the sender is dropped.
-#[derive(Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ReadLog {
-    /// The first; entries that are settled by now are left out.
-    pub from: Seq,
-    /// At most so many.
-    pub count: usize,
-    /// The reader.
-    pub reply_to: oneshot::Sender<Vec<Entry>>,
-}
-
-/// Asks the Ledger what this home knows of an id. Where it is too busy, the sender is dropped.
-#[derive(Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ReadTrace {
-    /// The id.
-    pub id: TransferId,
-    /// The reader.
-    pub reply_to: oneshot::Sender<Vec<Trace>>,
-}
-
-/// Asks the Ledger for a collection that begins from now on. Where it is too busy, the sender is dropped.
-#[derive(Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct Collect(pub oneshot::Sender<Collected>);
-
-/// A collection is over, and what it settled is applied here, durably.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Collected {
-    /// The height after it.
-    pub height: Height,
-    /// Nodes whose unsettled entries were not in it.
-    pub not_heard: BTreeSet<NodeId>,
-}
 
 /// Asks for a settlement now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
@@ -297,26 +222,6 @@ pub struct Persist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Durable(pub u64);
-
-/// What a reader of blocks is answered.
-pub type BlocksRead = Result<Vec<Arc<Block>>, StoreError>;
-
-/// Asks Persistence for blocks of the stored chain, as many as fit the size, from the first on.
-#[derive(Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ReadBlocks {
-    /// Which.
-    pub request: BlocksRequest,
-    /// About how many bytes at the most; at least one block comes.
-    pub bytes_max: usize,
-    /// The reader.
-    pub reply_to: oneshot::Sender<BlocksRead>,
-}
-
-/// Asks Persistence for the head of the store: all of it is durable.
-#[derive(Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ReadHead(pub oneshot::Sender<Head>);
 
 // ---- The node and what surrounds it
 

@@ -275,29 +275,6 @@ impl Home {
         effects
     }
 
-    /// A collection that began at mark `began` is over, and whatever it settled is applied. `not_heard` is `None`
-    /// where no refusal may rest on it: entries were left out, or another proposer's block was finished instead (R9).
-    pub fn collection_done(&mut self, began: Mark, not_heard: Option<&BTreeSet<NodeId>>) -> Vec<Effect<HomeAction>> {
-        if self.halted {
-            return Vec::new();
-        }
-        self.settling = false;
-        let mut step = Step::default();
-        self.look_again(&mut step, not_heard.map(|not_heard| (began, not_heard)));
-        if let Some(not_heard) = not_heard {
-            let later = self.collecting.split_off(&(began + 1));
-            for ticket in std::mem::replace(&mut self.collecting, later).into_values() {
-                step.actions.push(HomeAction::Collected {
-                    ticket,
-                    height: self.bank.height(),
-                    not_heard: not_heard.clone(),
-                });
-            }
-        }
-        step.settle |= !(self.parked.is_empty() && self.waiting_settled.is_empty() && self.collecting.is_empty());
-        self.finish(step)
-    }
-
     /// Somebody wants a settlement now: the log's age, a client, an operator.
     pub fn settle(&mut self) -> Vec<Effect<HomeAction>> {
         self.finish(Step { settle: !self.halted, ..Step::default() })

@@ -1,5 +1,6 @@
 use super::*;
 use crate::codec;
+use crate::ledger::{Answer, Approval, Reason};
 use crate::wire::frame::frame_of;
 
 fn back(reply: &Reply) -> Reply {

@@ -3,5 +3,6 @@
 
 pub mod client;
 pub mod frame;
+mod outcome;
 
 pub use frame::{FrameError, FrameLimits, read_frame, write_frame};

@@ -1,11 +1,14 @@
-//! Those who wait at a home: for a collection to end, or no longer for their transfers; and what a home can tell of an id.
+//! Those who wait at a home: for a collection to end, or no longer for their transfers; and what a home can tell of an id
+//! and of its log.
+
+use std::collections::BTreeSet;
 
 use super::{Home, HomeAction, Mark, Step};
 use crate::effect::Effect;
 use crate::ledger::memory::Outcome;
 use crate::ledger::request::{Answer, Ticket, Trace, Verdict};
 use crate::ledger::{Entry, Operation};
-use crate::types::{Seq, TransferId};
+use crate::types::{NodeId, Seq, TransferId};
 
 /// What a ticket that is not answered yet waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +20,29 @@ pub(super) enum Place {
 }
 
 impl Home {
+    /// A collection that began at mark `began` is over, and whatever it settled is applied. `not_heard` is `None`
+    /// where no refusal may rest on it: entries were left out, or another proposer's block was finished instead (R9).
+    pub fn collection_done(&mut self, began: Mark, not_heard: Option<&BTreeSet<NodeId>>) -> Vec<Effect<HomeAction>> {
+        if self.halted {
+            return Vec::new();
+        }
+        self.settling = false;
+        let mut step = Step::default();
+        self.look_again(&mut step, not_heard.map(|not_heard| (began, not_heard)));
+        if let Some(not_heard) = not_heard {
+            let later = self.collecting.split_off(&(began + 1));
+            for ticket in std::mem::replace(&mut self.collecting, later).into_values() {
+                step.actions.push(HomeAction::Collected {
+                    ticket,
+                    height: self.bank.height(),
+                    not_heard: not_heard.clone(),
+                });
+            }
+        }
+        step.settle |= !(self.parked.is_empty() && self.waiting_settled.is_empty() && self.collecting.is_empty());
+        self.finish(step)
+    }
+
     /// Somebody wants to know how a collection ended that begins from now on: what it settles is applied by then.
     pub fn collect(&mut self, ticket: Ticket) -> Vec<Effect<HomeAction>> {
         if self.halted {
