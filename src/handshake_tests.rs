@@ -136,3 +136,22 @@ fn a_peer_that_falls_silent_is_taken_for_gone_until_it_speaks_again() {
     assert_eq!(a.on_heartbeat()[0], act(LinkAction::Down));
     assert!(a.receive(hello).contains(&act(LinkAction::Up { votes: true })));
 }
+
+#[test]
+fn r11_a_new_connection_is_judged_before_anything_is_changed() {
+    let mut b = link("B", "A", 1);
+    let hello = |epoch| hello_of(&link("A", "B", epoch).on_connection(true));
+    let before = b.clone();
+    assert_eq!(b.judge(&hello(5)), Ok(()));
+    assert_eq!(b, before);
+    let _ = b.on_connection(true);
+    let _ = b.receive(hello(5).into());
+    assert_eq!(b.judge(&hello(5)), Ok(()), "the same process, which lost its connection");
+    assert_eq!(b.judge(&hello(6)), Ok(()), "a restart");
+    assert_eq!(b.judge(&hello(4)), Err(LinkRefusal::Epoch { peer: node("A"), found: 4, known: 5 }));
+    let lost = Hello { incarnation: Incarnation(99), ..hello(9) };
+    assert!(matches!(b.judge(&lost), Err(LinkRefusal::Incarnation { .. })));
+    let astray = Hello { to: node("C"), ..hello(6) };
+    let (peer, wanted, own) = (node("A"), node("C"), node("B"));
+    assert_eq!(b.judge(&astray), Err(LinkRefusal::Receiver { peer, wanted, own }));
+}

@@ -150,3 +150,61 @@ impl Handler<Serve> for Board {
         self.listener = Some(listener);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::probe::{chain, genesis, node};
+    use crate::types::Incarnation;
+
+    fn board() -> actix::Addr<Board> {
+        Board::new(node("A"), genesis().nodes(), "memory".to_owned(), Some("here:1".to_owned())).start()
+    }
+
+    fn tell(board: &actix::Addr<Board>, what: Happened) {
+        board.do_send(NodeEvent { node: node("A"), what });
+    }
+
+    #[actix_rt::test]
+    async fn a_node_is_a_baby_a_zombie_ready_and_stopped_for_good() {
+        let board = board();
+        let started = Happened::Started { admitted: false, height: Height(0), tip: genesis().id() };
+        let halted = Happened::Halted(HaltReason::Store("gone".to_owned()));
+        let steps = [
+            (started, State::Baby),
+            (Happened::Admitted, State::Zombie),
+            (Happened::Ready, State::Ready),
+            (halted, State::Stopped),
+            (Happened::Ready, State::Stopped),
+        ];
+        for (what, state) in steps {
+            tell(&board, what);
+            assert_eq!(board.send(ReadStatus).await.unwrap().state, state);
+        }
+        let (reply_to, halted) = oneshot::channel();
+        board.do_send(WhenHalted(reply_to));
+        assert_eq!(halted.await, Ok(HaltReason::Store("gone".to_owned())), "told to those who come later as well");
+        assert_eq!(board.send(ReadStatus).await.unwrap().reason.unwrap(), "the store failed: gone");
+    }
+
+    #[actix_rt::test]
+    async fn peers_their_addresses_and_the_longest_chain_are_remembered() {
+        let board = board();
+        let (peer, knows) = (node("B"), Some(Incarnation(1)));
+        tell(&board, Happened::Link(LinkChanged { peer, up: true, votes: true }));
+        let client_address = Some("there:2".to_owned());
+        tell(
+            &board,
+            Happened::Heard(HelloHeard { peer, knows, height: Height(3), client_address: client_address.clone() }),
+        );
+        let block = chain(1).remove(0);
+        tell(&board, Happened::Applied(block.clone()));
+        let status = board.send(ReadStatus).await.unwrap();
+        assert_eq!((status.height, status.tip, status.behind), (Height(1), block.hash(), 2));
+        assert_eq!(status.peers_up, [peer].into());
+        let homes = [(node("A"), Some("here:1".to_owned())), (peer, client_address), (node("C"), None)];
+        assert_eq!(status.homes, homes.into());
+        tell(&board, Happened::Link(LinkChanged { peer, up: false, votes: false }));
+        assert_eq!(board.send(ReadStatus).await.unwrap().peers_up.len(), 0);
+    }
+}

@@ -37,12 +37,12 @@ fn ledger_with(probes: &Probes, settle_age: Option<Duration>) -> Addr<LedgerActo
     ledger
 }
 
-fn ledger(probes: &Probes) -> Addr<LedgerActor> {
+pub(super) fn ledger(probes: &Probes) -> Addr<LedgerActor> {
     ledger_with(probes, None)
 }
 
 /// A batch of transfers from A; each one's tag is ten times its id.
-fn submit(probes: &Probes, transfers: &[(u128, &str, u64)]) -> Submit {
+pub(super) fn submit(probes: &Probes, transfers: &[(u128, &str, u64)]) -> Submit {
     let request = |(id, to, amount): &(u128, &str, u64)| {
         let (from, to) = ("A".parse().unwrap(), to.parse().unwrap());
         let amount = Amount::new(*amount);
@@ -51,11 +51,11 @@ fn submit(probes: &Probes, transfers: &[(u128, &str, u64)]) -> Submit {
     Submit { requests: transfers.iter().map(request).collect(), reply_to: probes.role() }
 }
 
-fn approved(seq: u64) -> Answer {
+pub(super) fn approved(seq: u64) -> Answer {
     Answer::Approved(Approval { origin: node("A"), seq: Seq(seq), height: None })
 }
 
-fn log(first: u64, operations: Vec<Operation>) -> Seen {
+pub(super) fn log(first: u64, operations: Vec<Operation>) -> Seen {
     Seen::Persist(vec![Record::Log { first: Seq(first), operations }])
 }
 
@@ -65,7 +65,7 @@ fn refused(id: u128, to: &str, amount: u64, reason: &Reason) -> Seen {
     Seen::Persist(vec![Record::Refused { number: 1, refusals: vec![refusal] }])
 }
 
-fn done(began: u64, not_heard: Option<BTreeSet<NodeId>>) -> CollectionDone {
+pub(super) fn done(began: u64, not_heard: Option<BTreeSet<NodeId>>) -> CollectionDone {
     CollectionDone(CollectionOutcome { began, not_heard })
 }
 

@@ -93,3 +93,7 @@ impl Handler<Collect> for LedgerActor {
         self.run(effects, ctx);
     }
 }
+
+#[cfg(test)]
+#[path = "readers_tests.rs"]
+mod tests;
