@@ -15,8 +15,9 @@ use super::task::Task;
 use crate::wire::client::{Failure, FailureCode, Reply, Told};
 use crate::wire::frame::frame_of;
 
-/// The most clients that are connected at once.
-pub const CLIENTS_MAX: usize = 1_024;
+/// The most clients that are connected at once: half of what many systems let a process open, so that a flood of them
+/// leaves enough for peers and store.
+pub const CLIENTS_MAX: usize = 512;
 
 /// After the system could not accept a connection: it is out of something, and asking at once would not help.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);

@@ -1,11 +1,15 @@
 //! What the people who run nodes do to them: signals, wrong flags, first starts, and reading logs.
 
+use paxos_banking::actors::listener::CLIENTS_MAX;
 use paxos_banking::client::State;
 use paxos_banking::ledger::Wait;
+use paxos_banking::wire::client::{Ask, CLIENT_PROTOCOL_VERSION, Call, FailureCode, Reply, Told};
+use paxos_banking::wire::frame::{FrameLimits, read_value, write_frame};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use crate::bank::{Bank, NAMES, Stores};
-use crate::process::fails_to_start;
+use crate::process::{PATIENCE, fails_to_start};
 
 #[tokio::test]
 async fn the_worked_example_through_the_command_line() {
@@ -120,6 +124,32 @@ async fn one_transfer_can_be_followed_through_the_logs_of_all_nodes() {
         let event = bank.nodes["A"].logged(step).await;
         assert_eq!(event["span"]["id"], json!(id.to_string()), "{event}");
     }
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_told_so_and_the_nodes_go_on() {
+    let bank = Bank::start(Stores::Redb, 100).await;
+    let address = bank.nodes["A"].client_address.clone();
+    let mut clients = Vec::new();
+    let refusal = loop {
+        let mut client = TcpStream::connect(&address).await.unwrap();
+        let hello = Call { tag: 1, ask: Ask::Hello { version: CLIENT_PROTOCOL_VERSION } };
+        drop(write_frame(&mut client, &hello).await);
+        let limits = FrameLimits { bytes_max: 1 << 20, idle: PATIENCE, finish: PATIENCE };
+        let reply: Reply = read_value(&mut client, &limits).await.unwrap();
+        match reply.told {
+            Told::Welcome(_) => clients.push(client),
+            Told::Failed(failure) => break failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    // The harness has asked the node over connections of its own, which may still be there.
+    assert!((CLIENTS_MAX - 8..=CLIENTS_MAX).contains(&clients.len()), "{} clients", clients.len());
+    assert_eq!(refusal.code, FailureCode::Busy);
+    bank.approved(&bank.client_of("B"), "B", "C", 5, Wait::Settled).await;
+    assert_eq!(bank.until("B", |_| true).await.peers_up.len(), 2, "the links hold");
+    drop(clients);
+    bank.approved(&bank.client(), "A", "B", 5, Wait::Settled).await;
 }
 
 #[tokio::test]
