@@ -136,3 +136,18 @@ fn a_peer_that_falls_silent_is_taken_for_gone_until_it_speaks_again() {
     assert_eq!(a.on_heartbeat()[0], act(LinkAction::Down));
     assert!(a.receive(hello).contains(&act(LinkAction::Up { votes: true })));
 }
+
+#[test]
+fn a_peer_that_was_only_slow_is_heard_at_once() {
+    let mut a = link("A", "B", 1);
+    let _ = a.on_connection(true);
+    let _ = a.receive(Message::from(hello_of(&link("B", "A", 1).on_connection(true))));
+    let down = (0..=SILENT_MAX).flat_map(|_| a.on_heartbeat()).any(|effect| effect == act(LinkAction::Down));
+    assert!(down && !a.is_up());
+    let message = Message::ReconcileRequest(ReconcileRequest {});
+    assert_eq!(a.send(message.clone()), [], "it is not there, as far as can be seen");
+    let heard = a.receive(message.clone());
+    assert_eq!(heard, [act(LinkAction::Up { votes: true }), act(LinkAction::Deliver(message))]);
+    let _ = a.on_connection(false);
+    assert!(!a.is_up());
+}
