@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
-use super::{Closed, NetworkTiming, OPENING_MAX, Opened, PEER_FRAME_BYTES_MAX, QUEUE_MAX, TcpNetwork, Trouble};
+use super::{Closed, NetworkTiming, OPENING_MAX, Opened, PEER_FRAME_BYTES_MAX, QUEUE_MAX, Queued, TcpNetwork, Trouble};
 use crate::actors::links::LinkPort;
 use crate::actors::message::{Incoming, Introduce, Introduced};
 use crate::codec;
@@ -270,8 +270,8 @@ async fn receive(mut from: OwnedReadHalf, port: &LinkPort, timing: &NetworkTimin
     }
 }
 
-async fn transmit(mut to: OwnedWriteHalf, mut waiting: mpsc::Receiver<Message>, timing: &NetworkTiming) -> Ended {
-    while let Some(message) = waiting.recv().await {
+async fn transmit(mut to: OwnedWriteHalf, mut waiting: mpsc::Receiver<Queued>, timing: &NetworkTiming) -> Ended {
+    while let Some(Queued(message, _leave)) = waiting.recv().await {
         if let Err(ended) = write(&mut to, &message, timing.frame).await {
             return ended;
         }
