@@ -179,7 +179,7 @@ async fn answer(
 }
 
 fn report(network: &Addr<TcpNetwork>, who: impl ToString, what: &str, serious: bool) {
-    network.do_send(Trouble { who: who.to_string(), what: Some(what.to_owned()), serious });
+    network.do_send(Trouble { who: who.to_string(), what: Some(shown(what)), serious });
 }
 
 struct Connection {
@@ -304,4 +304,19 @@ struct Version {
 /// A text of a stranger's for the log: short, and with nothing in it that could move a terminal's cursor.
 fn shown(text: &str) -> String {
     text.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_says_is_short_in_the_log_and_moves_no_cursor() {
+        let frame = frame_of(&format!("\u{1b}[2J{}", "x".repeat(4_000)));
+        let error = codec::decode::<Message>(&frame[4..]).unwrap_err();
+        let told = Ended::from(FrameError::Malformed(error)).to_string();
+        assert!(told.contains('\u{1b}') && told.len() > 4_000, "it repeats what it could not read");
+        let shown = shown(&told);
+        assert!(!shown.contains('\u{1b}') && shown.len() <= REASON_MAX);
+    }
 }
