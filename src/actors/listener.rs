@@ -15,8 +15,9 @@ use super::task::Task;
 use crate::wire::client::{Failure, FailureCode, Reply, Told};
 use crate::wire::frame::frame_of;
 
-/// The most clients that are connected at once.
-pub const CLIENTS_MAX: usize = 1_024;
+/// The most clients that are connected at once. A process may usually have 1024 files open: those that are left are for
+/// peers and the store, which must be reached again however many clients there are.
+pub const CLIENTS_MAX: usize = 900;
 
 /// After the system could not accept a connection: it is out of something, and asking at once would not help.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -78,6 +79,10 @@ impl Handler<Accepted> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, Accepted(stream): Accepted, ctx: &mut Context<Self>) {
+        // One that was accepted just before a Drain would not hear of it.
+        if self.accepting.is_none() {
+            return;
+        }
         drop(stream.set_nodelay(true));
         if self.clients.len() >= CLIENTS_MAX {
             debug!("a client is turned away: too many are connected");
