@@ -204,6 +204,9 @@ async fn a_mistaken_address_disturbs_no_link_that_works() {
     client.until(|status| status.peers_up.len() == 2).await;
     let mut at_b = Client::greeted(second.client_address()).await;
     let mut at_c = Client::greeted(third.client_address()).await;
+    // The other end of a link is up a moment later.
+    at_b.until(|status| status.peers_up.contains(&node("A"))).await;
+    at_c.until(|status| status.peers_up.contains(&node("A"))).await;
     let began = tokio::time::Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
         assert!(at_b.status().await.peers_up.contains(&node("A")), "the link to A holds while B dials A for C");
