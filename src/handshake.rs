@@ -144,6 +144,8 @@ pub struct Link {
     greeted: Option<(Epoch, bool)>,
     /// Heartbeats since the peer was last heard.
     silent: u32,
+    /// It was silent for so long that it is taken for gone, until it speaks again.
+    gone: bool,
     /// What was refused last, so that it is not told with each heartbeat.
     refused: Option<LinkRefusal>,
     known: KnownOfYou,
@@ -165,7 +167,7 @@ impl Link {
     /// The link of `own` to `peer`, whose incarnation may be known from before.
     pub fn new(own: Identity, peer: NodeId, votes: bool, height: Height, incarnation: Option<Incarnation>) -> Self {
         let known = KnownOfYou { incarnation, ..KnownOfYou::default() };
-        Self { own, votes, height, peer, connected: false, greeted: None, silent: 0, refused: None, known }
+        Self { own, votes, height, peer, connected: false, greeted: None, silent: 0, gone: false, refused: None, known }
     }
 
     /// This node votes from now on, which its next HELLO says.
@@ -179,9 +181,9 @@ impl Link {
         self.height = height;
     }
 
-    /// True once the peer's HELLO was heard on this connection.
+    /// True once the peer's HELLO was heard on this connection, for as long as it is not silent.
     pub fn is_up(&self) -> bool {
-        self.greeted.is_some()
+        self.greeted.is_some() && !self.gone
     }
 
     /// The way to the peer is there, or is gone.
@@ -189,7 +191,8 @@ impl Link {
         self.connected = connected;
         self.refused = None;
         self.silent = 0;
-        let was_up = self.greeted.take().is_some();
+        let was_up = self.is_up();
+        (self.greeted, self.gone) = (None, false);
         let down = was_up.then_some(act(LinkAction::Down));
         down.into_iter().chain(self.greet()).collect()
     }
@@ -198,7 +201,8 @@ impl Link {
     /// there no longer though nothing broke.
     pub fn on_heartbeat(&mut self) -> Effects {
         self.silent = self.silent.saturating_add(1);
-        let gone = self.silent > SILENT_MAX && self.greeted.take().is_some();
+        let gone = self.silent > SILENT_MAX && self.is_up();
+        self.gone |= gone;
         gone.then_some(act(LinkAction::Down)).into_iter().chain(self.greet()).collect()
     }
 
@@ -214,6 +218,16 @@ impl Link {
             return Vec::new();
         }
         self.silent = 0;
+        // It was only slow, on the same connection: one long message can take longer than a peer may be silent, and
+        // would never arrive if it had to be sent again.
+        let back = match self.greeted {
+            Some((_, votes)) if std::mem::take(&mut self.gone) => Some(act(LinkAction::Up { votes })),
+            _ => None,
+        };
+        back.into_iter().chain(self.take(message)).collect()
+    }
+
+    fn take(&mut self, message: Message) -> Effects {
         match message {
             Message::Hello(hello) => return self.on_hello(*hello),
             // The connection that it ends is the network's business.

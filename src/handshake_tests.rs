@@ -155,3 +155,18 @@ fn r11_a_new_connection_is_judged_before_anything_is_changed() {
     let (peer, wanted, own) = (node("A"), node("C"), node("B"));
     assert_eq!(b.judge(&astray), Err(LinkRefusal::Receiver { peer, wanted, own }));
 }
+
+#[test]
+fn a_peer_that_was_only_slow_is_heard_at_once() {
+    let mut a = link("A", "B", 1);
+    let _ = a.on_connection(true);
+    let _ = a.receive(Message::from(hello_of(&link("B", "A", 1).on_connection(true))));
+    let down = (0..=SILENT_MAX).flat_map(|_| a.on_heartbeat()).any(|effect| effect == act(LinkAction::Down));
+    assert!(down && !a.is_up());
+    let message = Message::ReconcileRequest(ReconcileRequest {});
+    assert_eq!(a.send(message.clone()), [], "it is not there, as far as can be seen");
+    let heard = a.receive(message.clone());
+    assert_eq!(heard, [act(LinkAction::Up { votes: true }), act(LinkAction::Deliver(message))]);
+    let _ = a.on_connection(false);
+    assert!(!a.is_up());
+}

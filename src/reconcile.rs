@@ -57,6 +57,8 @@ struct Peer {
     ack: Option<Height>,
     /// It did not deliver in this round.
     failed: bool,
+    /// It was asked for blocks, and has not answered.
+    owes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,20 +195,31 @@ impl Reconcile {
 
     /// R_BLOCKS_RESP.
     pub fn on_blocks(&mut self, from: NodeId, response: BlocksResponse) -> Effects {
-        let Some(fetch) = self.fetch.as_mut().filter(|fetch| fetch.from == from && fetch.delivered.is_none()) else {
+        let Some(peer) = self.peers.get_mut(&from) else { return Vec::new() };
+        let (owed, ack) = (std::mem::take(&mut peer.owes), peer.ack);
+        let awaited = self.fetch.is_some_and(|fetch| fetch.from == from && fetch.delivered.is_none());
+        let late = owed && self.asking();
+        if !awaited && !late {
             return Vec::new();
-        };
+        }
         let own = self.height;
         let blocks: Vec<_> = response.blocks.into_iter().filter(|block| block.height() > own).collect();
         let heights = (own.0 + 1..).map(Height);
         let in_order = blocks.iter().zip(heights).all(|(block, height)| block.height() == height);
         match blocks.last() {
             Some(last) if in_order => {
-                fetch.delivered = Some(last.height());
+                let delivered = last.height();
+                // They may have taken longer than the patience for them, and on a slow link any others would as well.
+                let target = ack.unwrap_or(delivered).max(delivered);
+                let fetch = self.fetch.get_or_insert(Fetch { from, target, delivered: None });
+                if fetch.from == from {
+                    fetch.delivered = Some(delivered);
+                }
                 self.progress = true;
                 vec![act(ReconcileAction::Deliver(blocks))]
             }
-            _ => self.failed(from),
+            _ if awaited => self.failed(from),
+            _ => Vec::new(),
         }
     }
 
@@ -224,8 +237,8 @@ impl Reconcile {
             }
             Some(fetch) if fetch.delivered.is_some_and(|delivered| delivered <= height) => {
                 fetch.delivered = None;
-                let request = BlocksRequest { from: height.next(), to: fetch.target };
-                vec![act(ReconcileAction::Send(fetch.from, Message::BlocksRequest(request)))]
+                let (from, request) = (fetch.from, BlocksRequest { from: height.next(), to: fetch.target });
+                vec![self.fetch_blocks(from, request)]
             }
             Some(_) => Vec::new(),
             None => self.review(),
@@ -291,15 +304,19 @@ impl Reconcile {
             Some((target, from)) if target > self.height => {
                 self.fetch = Some(Fetch { from, target, delivered: None });
                 let request = BlocksRequest { from: self.height.next(), to: target };
-                vec![
-                    act(ReconcileAction::Send(from, Message::BlocksRequest(request))),
-                    act(ReconcileAction::Start(ReconcileTimer::Retry)),
-                ]
+                vec![self.fetch_blocks(from, request), act(ReconcileAction::Start(ReconcileTimer::Retry))]
             }
             _ if self.peers.values().all(|peer| peer.ack <= Some(self.height)) => self.ready(),
             // Whoever has more blocks failed to deliver them: the retry asks again.
             _ => Vec::new(),
         }
+    }
+
+    fn fetch_blocks(&mut self, from: NodeId, request: BlocksRequest) -> Effect<ReconcileAction> {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.owes = true;
+        }
+        act(ReconcileAction::Send(from, Message::BlocksRequest(request)))
     }
 
     fn lost(&mut self, from: NodeId) -> Effects {

@@ -157,3 +157,30 @@ fn a_node_admitted_late_gives_up_as_well() {
     let effects = baby.on_hello(node("C"), Some(Incarnation(1)), Height(0));
     assert!(effects.contains(&act(ReconcileAction::Start(ReconcileTimer::GiveUp))));
 }
+
+#[test]
+fn blocks_that_come_later_than_the_patience_for_them_are_used() {
+    let mut slow = zombie();
+    let _ = slow.on_ack(node("C"), &ack(5));
+    // On a slow link a frame of blocks takes longer than that, and each new one would.
+    assert_eq!(slow.on_timer(ReconcileTimer::Retry).len(), 3, "a new round of asking");
+    let late = blocks(1..=3);
+    assert_eq!(slow.on_blocks(node("B"), late.clone()), [], "nobody asked B");
+    assert_eq!(slow.on_blocks(node("C"), late.clone()), [act(ReconcileAction::Deliver(late.blocks.clone()))]);
+    assert_eq!(slow.on_blocks(node("C"), late), [], "they were asked for once");
+    let _ = slow.on_ack(node("C"), &ack(5));
+    let _ = slow.on_applied(Height(1), Hash::ZERO);
+    let _ = slow.on_applied(Height(2), Hash::ZERO);
+    assert_eq!(slow.on_applied(Height(3), Hash::ZERO), fetches("C", 4, 5));
+}
+
+#[test]
+fn blocks_that_come_late_while_another_is_asked_are_used_too() {
+    let mut slow = zombie();
+    let _ = slow.on_ack(node("C"), &ack(5));
+    let _ = slow.on_timer(ReconcileTimer::Retry);
+    assert_eq!(slow.on_ack(node("B"), &ack(5))[1..], fetches("B", 1, 5));
+    let late = blocks(1..=3);
+    assert_eq!(slow.on_blocks(node("C"), late.clone()), [act(ReconcileAction::Deliver(late.blocks))]);
+    assert_eq!(slow.on_blocks(node("B"), blocks(1..=5)).len(), 1, "B's are still awaited");
+}

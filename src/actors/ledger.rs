@@ -149,8 +149,8 @@ impl LedgerActor {
         }
         for (number, answers) in answers {
             let Some(batch) = self.batches.get(&number) else { continue };
-            // A client that cannot take its answer asks again with the same id.
-            drop(batch.reply_to.try_send(Answers(answers)));
+            // However full its mailbox is: each request has one answer, and its connection waits for all of them.
+            batch.reply_to.do_send(Answers(answers));
             if batch.open == 0 {
                 self.batches.remove(&number);
             }
@@ -214,7 +214,7 @@ impl Handler<Submit> for LedgerActor {
         }
         if self.outbox.len() >= HELD_MAX {
             let busy = requests.into_iter().map(|(tag, _)| (tag, Answer::Busy)).collect();
-            drop(reply_to.try_send(Answers(busy)));
+            reply_to.do_send(Answers(busy));
             return batch;
         }
         let tags: Vec<_> = requests.iter().map(|(tag, _)| *tag).collect();

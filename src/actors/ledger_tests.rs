@@ -1,7 +1,9 @@
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use actix::Addr;
+use actix::{Addr, WrapFuture};
 
 use super::super::probe::{Probes, Seen, ballot, bank, block, chain, from, genesis, node, prepare, transfer};
 use super::*;
@@ -380,4 +382,44 @@ async fn a_ledger_that_is_not_ready_decides_nothing() {
     let ledger = LedgerActor::create(|ctx| LedgerActor::new(node("A"), home, ports, ctx.address().recipient(), None));
     ledger.do_send(submit(&probes, &[(1, "B", 60)]));
     probes.see([Answers(vec![(10, Answer::NotReady)]).into()]).await;
+}
+
+/// A client with a small mailbox, which is busy for a while after the first answers.
+struct SlowClient(Rc<RefCell<Vec<u64>>>);
+
+impl Actor for SlowClient {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(1);
+    }
+}
+
+impl Handler<Answers> for SlowClient {
+    type Result = ();
+
+    fn handle(&mut self, Answers(answers): Answers, ctx: &mut Context<Self>) {
+        if self.0.borrow().is_empty() {
+            ctx.wait(tokio::time::sleep(AGE).into_actor(self));
+        }
+        self.0.borrow_mut().extend(answers.iter().map(|(tag, _)| *tag));
+    }
+}
+
+#[actix_rt::test]
+async fn a_client_that_is_behind_gets_all_its_answers() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let reply_to = SlowClient(told.clone()).start().recipient();
+    let short = [(1, "B", 500), (2, "B", 600), (3, "B", 700), (4, "B", 800)];
+    ledger.do_send(Submit { reply_to, ..submit(&probes, &short) });
+    for mark in 1..=4 {
+        ledger.do_send(done(mark, Some(BTreeSet::new())));
+        drop(probes.seen().await);
+        probes.durable();
+        drop(probes.seen().await);
+    }
+    probes.pass(AGE * 2).await;
+    assert_eq!(*told.borrow(), [10, 20, 30, 40]);
 }

@@ -79,6 +79,10 @@ impl Handler<Accepted> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, Accepted(stream): Accepted, ctx: &mut Context<Self>) {
+        // One that was accepted just before a Drain would not hear of it.
+        if self.accepting.is_none() {
+            return;
+        }
         drop(stream.set_nodelay(true));
         if self.clients.len() >= CLIENTS_MAX {
             debug!("a client is turned away: too many are connected");

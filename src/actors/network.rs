@@ -7,11 +7,12 @@
 //! is full drops them, and their senders repeat what matters. This actor waits on the links.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message as ActixMessage};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
 use super::message::{Connected, Incoming, Outgoing};
@@ -90,7 +91,34 @@ pub struct TcpNetwork {
 /// The connection that a link uses. Dropping the queue closes it.
 struct Connection {
     number: u64,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Queued>,
+    bulky: Bulky,
+}
+
+/// A message on its way to the socket; of the bulky ones, with the leave to be there.
+struct Queued(Message, Option<OwnedSemaphorePermit>);
+
+/// Of the messages that hold logs and blocks, one of each kind is on its way at a time. They are repeated until they are
+/// answered: over a link that is slower than that, repetitions would only stand before the answers, a whole queue of them.
+struct Bulky([Arc<Semaphore>; 3]);
+
+impl Bulky {
+    fn new() -> Self {
+        Self([1, 1, 1].map(|one| Arc::new(Semaphore::new(one))))
+    }
+
+    /// The message for the queue, unless one of its kind is still on its way.
+    fn admit(&self, message: Message) -> Option<Queued> {
+        let [promise, accept, blocks] = &self.0;
+        let kind = match &message {
+            Message::Promise(_) => promise,
+            Message::Accept(_) => accept,
+            Message::BlocksResponse(_) => blocks,
+            _ => return Some(Queued(message, None)),
+        };
+        let leave = kind.clone().try_acquire_owned().ok()?;
+        Some(Queued(message, Some(leave)))
+    }
 }
 
 impl TcpNetwork {
@@ -160,7 +188,7 @@ struct Opened {
     peer: NodeId,
     port: LinkPort,
     hello: Box<Hello>,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Queued>,
 }
 
 impl Handler<Opened> for TcpNetwork {
@@ -169,7 +197,7 @@ impl Handler<Opened> for TcpNetwork {
     fn handle(&mut self, Opened { peer, port, hello, queue }: Opened, _: &mut Context<Self>) -> u64 {
         self.opened += 1;
         let number = self.opened;
-        if self.connections.insert(peer, Connection { number, queue }).is_some() {
+        if self.connections.insert(peer, Connection { number, queue, bulky: Bulky::new() }).is_some() {
             info!(%peer, epoch = hello.epoch.number, "a new connection replaces the one before");
         }
         port.connected.do_send(Connected(true));
@@ -240,8 +268,34 @@ impl Handler<Outgoing> for TcpNetwork {
     fn handle(&mut self, Outgoing { to, message, .. }: Outgoing, _: &mut Context<Self>) {
         let Some(connection) = self.connections.get(&to) else { return };
         let name = message.name();
-        if connection.queue.try_send(message).is_err() {
+        let taken = connection.bulky.admit(message).is_some_and(|queued| connection.queue.try_send(queued).is_ok());
+        if !taken {
             debug!(peer = %to, message = name, "dropped: the peer does not take what is sent to it");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::LogOffer;
+    use crate::paxos::{Promise, ReconcileRequest};
+    use crate::types::{Ballot, CollectionNumber, Height, Seq};
+
+    #[test]
+    fn of_what_is_bulky_one_of_each_kind_is_on_its_way() {
+        let ballot = Ballot { round: 1, node: "A".parse().unwrap() };
+        let log = LogOffer { first: Seq(1), operations: Vec::new(), truncated: false };
+        let promise = |number| {
+            let collection = CollectionNumber(number);
+            Message::Promise(Promise { ballot, height: Height(1), collection, accepted: None, log: log.clone() })
+        };
+        let bulky = Bulky::new();
+        let first = bulky.admit(promise(1));
+        assert!(first.is_some() && bulky.admit(promise(2)).is_none());
+        assert!(bulky.admit(Message::BlocksResponse(crate::paxos::BlocksResponse { blocks: Vec::new() })).is_some());
+        assert!(bulky.admit(Message::ReconcileRequest(ReconcileRequest {})).is_some());
+        drop(first);
+        assert!(bulky.admit(promise(3)).is_some());
     }
 }

@@ -5,7 +5,7 @@ mod check;
 mod log;
 mod node;
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -58,12 +58,34 @@ impl Failure {
     }
 }
 
-/// Prints a line of a result. Where its reader went away, as `head` does, there is nobody to print for: the process ends.
+/// Prints a line of a result that only tells of something. Where its reader went away, as `head` does, there is nobody to
+/// print for: the process ends.
 pub fn say(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
+    match write(text) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            unwritten(&error);
+            std::process::exit(2);
+        }
     }
+}
+
+/// Prints the last line of a result. Whether anybody reads it or not, what was done is done: the exit status says it.
+fn conclude(text: &str) {
+    match write(text) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => unwritten(&error),
+        _ => {}
+    }
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush())
+}
+
+fn unwritten(error: &std::io::Error) {
+    eprintln!("paxbank: the result cannot be written: {error}");
 }
 
 /// Reads the arguments of this process and runs the command that they name. Exit status 0: done, 1: refused by the bank,
@@ -107,8 +129,8 @@ fn run(arguments: Arguments) -> ExitCode {
         Err(failure) => return fail(failure, output),
     };
     match (report, output) {
-        (Some(report), Output::Human) if !report.human.is_empty() => say(report.human.trim_end()),
-        (Some(report), Output::Json) => say(&report.json.to_string()),
+        (Some(report), Output::Human) if !report.human.is_empty() => conclude(report.human.trim_end()),
+        (Some(report), Output::Json) => conclude(&report.json.to_string()),
         _ => {}
     }
     ExitCode::from(status)
@@ -117,7 +139,7 @@ fn run(arguments: Arguments) -> ExitCode {
 fn fail(Failure { code, status, message }: Failure, output: Output) -> ExitCode {
     match output {
         Output::Human => eprintln!("paxbank: {message}"),
-        Output::Json => say(&serde_json::json!({ "error": { "code": code, "message": message } }).to_string()),
+        Output::Json => conclude(&serde_json::json!({ "error": { "code": code, "message": message } }).to_string()),
     }
     ExitCode::from(status)
 }

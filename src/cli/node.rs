@@ -1,5 +1,6 @@
 //! `paxbank node`: one node of a bank as a process of its own, until a signal.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,22 +102,33 @@ impl RunNode {
     pub(super) fn run(self) -> Result<Report, Failure> {
         abort_on_panic();
         log::to_stderr(self.log_format == LogFormat::Json);
-        actix_rt::System::new().block_on(self.serve())
+        let (system, at_once) = (actix_rt::System::new(), Cell::new(false));
+        let ended = system.block_on(self.serve(&at_once));
+        if at_once.get() {
+            // Dropping it would wait for whatever the store is doing.
+            std::mem::forget(system);
+        }
+        ended
     }
 
-    async fn serve(self) -> Result<Report, Failure> {
+    /// Until a signal. Sets `at_once` where nothing that is under way is to be waited for.
+    async fn serve(self, at_once: &Cell<bool>) -> Result<Report, Failure> {
         // A signal during the start is one too.
         let mut signals = Signals::new()?;
         let id = self.id;
+        let mut start = Box::pin(self.start());
         let server = tokio::select! {
             biased;
             signal = signals.next() => {
                 info!("{signal}: stopped before the start was over");
+                at_once.set(true);
+                // It may be in the middle of a long chain, and nothing depends on its end.
+                std::mem::forget(start);
                 return Ok(Report { human: String::new(), json: json!({ "node": id, "state": null }) });
             }
-            server = self.start() => server?,
+            server = &mut start => server?,
         };
-        until_signal(server, signals).await
+        until_signal(server, signals, at_once).await
     }
 
     async fn start(self) -> Result<Server, Failure> {
@@ -201,7 +213,7 @@ fn cannot_start(error: &StoreError) -> Failure {
 }
 
 /// Serves until a signal comes. A node that stopped for good tells its status until then, and is a failure after it.
-async fn until_signal(server: Server, mut signals: Signals) -> Result<Report, Failure> {
+async fn until_signal(server: Server, mut signals: Signals, at_once: &Cell<bool>) -> Result<Report, Failure> {
     let signal = signals.next().await;
     let Ok(status) = server.status().await else {
         return Err(Failure::damage("the node is gone without having said why"));
@@ -211,7 +223,10 @@ async fn until_signal(server: Server, mut signals: Signals) -> Result<Report, Fa
     tokio::select! {
         biased;
         () = server.stop() => {}
-        _ = signals.next() => warn!("ended at once"),
+        _ = signals.next() => {
+            warn!("ended at once");
+            at_once.set(true);
+        }
     }
     if state == State::Stopped {
         return Err(Failure::damage(reason.unwrap_or_default()));

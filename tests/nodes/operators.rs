@@ -203,3 +203,39 @@ async fn another_banks_store_and_another_banks_node_are_refused() {
     bank.nodes["C"].logged("belongs to cluster").await;
     bank.nodes["A"].logged("belongs to cluster").await;
 }
+
+#[tokio::test]
+async fn a_result_that_nobody_can_read_changes_neither_what_is_done_nor_the_exit_status() {
+    let bank = Bank::start(Stores::Redb, 1_000).await;
+    let command = |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
+        command.args(arguments).env("PAXBANK_NODES", bank.addresses());
+        command
+    };
+    for form in ["human", "json"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let refused = command(&["transfer", "A", "B", "5000", "--output", form]).stdout(writer).status().await.unwrap();
+        assert_eq!(refused.code(), Some(1), "a refusal, not a success: {form}");
+    }
+    let file = bank.store_directory("A").join("transfers");
+    std::fs::write(&file, "(A, B, 1)\n".repeat(50)).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = command(&["run", file.to_str().unwrap()]).stdout(writer).status().await.unwrap();
+    assert_eq!(run.code(), Some(0));
+    let (_, told) = bank.json(&["balance", "A"]).await;
+    assert_eq!(told["spendable"], json!(950), "all of the file");
+}
+
+#[tokio::test]
+async fn the_id_of_a_run_is_told_before_anything_is_sent_in_every_form() {
+    let bank = Bank::start(Stores::Redb, 100).await;
+    let file = bank.store_directory("A").join("transfers");
+    std::fs::write(&file, "(A, B, 1)").unwrap();
+    for form in ["human", "json"] {
+        let output = bank.paxbank(&["run", file.to_str().unwrap(), "--output", form]).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("--run-id"), "{form}: {stderr:?}");
+    }
+}

@@ -49,6 +49,29 @@ async fn while_its_redis_is_gone_a_node_says_nothing_that_rests_on_it() {
 }
 
 #[tokio::test]
+async fn a_second_signal_ends_a_node_at_once_whatever_its_redis_does() {
+    let mut bank = Bank::start(Stores::Redis, 100).await;
+    bank.redis["A"].stop();
+    let client = bank.client_of("A");
+    let (from, to, amount) = (account("A"), account("B"), Amount::new(5));
+    let request = Request { id: client.new_id(), from, to, amount, wait: Wait::Local };
+    // A client that waits for its answer keeps the node from stopping in order.
+    let waiting = tokio::spawn(async move { client.transfer(request, PATIENCE).await });
+    let node = bank.nodes.remove("A").unwrap();
+    // Until the write is under way, the node has nothing to wait for.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    node.signal("-TERM");
+    node.logged("once more ends this process at once").await;
+    let began = tokio::time::Instant::now();
+    let (status, log) = node.terminate().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(2), "it waited for its store: {:?}\n{log}", began.elapsed());
+    bank.redis["A"].cont();
+    bank.run("A").await;
+    assert!(matches!(waiting.await.unwrap(), Ok(Outcome::Approved(_))), "the same id, after the restart");
+}
+
+#[tokio::test]
 async fn the_chain_is_there_for_redis_cli() {
     let bank = Bank::start(Stores::Redis, 100).await;
     bank.approved(&bank.client(), "A", "B", 5, Wait::Settled).await;

@@ -14,8 +14,8 @@ use paxos_banking::types::{AccountId, Amount, NodeId, TransferId};
 use paxos_banking::wire::FrameError;
 use paxos_banking::wire::client::{Ask, CLIENT_PROTOCOL_VERSION, Call, Reply, State, Status, Told, Transfer};
 use paxos_banking::wire::frame::{FrameLimits, frame_of, read_frame};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs};
 
 pub fn node(name: &str) -> NodeId {
     name.parse().unwrap()
@@ -88,16 +88,32 @@ pub async fn alone() -> Server {
 
 /// Three nodes that serve clients.
 pub async fn three() -> BTreeMap<&'static str, Server> {
+    three_with(100).await
+}
+
+/// The same, each with so much in the beginning.
+pub async fn three_with(opening: u64) -> BTreeMap<&'static str, Server> {
+    three_over(opening, None).await
+}
+
+/// The same, where A and B meet over a way that takes so many bytes a second in each direction.
+pub async fn three_over(opening: u64, bytes_a_second: Option<usize>) -> BTreeMap<&'static str, Server> {
     let names = ["A", "B", "C"];
     let mut sockets = BTreeMap::new();
     for name in names {
         sockets.insert(name, Sockets::new().await);
     }
     let addresses: BTreeMap<_, _> = sockets.iter().map(|(name, sockets)| (*name, sockets.peer_address())).collect();
+    let mut addresses = addresses;
+    if let Some(rate) = bytes_a_second {
+        // A dials B.
+        let narrow = narrow(addresses["B"].clone(), rate).await;
+        addresses.insert("B", narrow);
+    }
     let mut servers = BTreeMap::new();
     for (name, sockets) in sockets {
         let peers: Vec<_> = names.iter().filter(|peer| **peer != name).map(|p| (*p, addresses[p].clone())).collect();
-        servers.insert(name, Plan::new(name, &names).start(sockets, &peers).await);
+        servers.insert(name, Plan { opening, ..Plan::new(name, &names) }.start(sockets, &peers).await);
     }
     for server in servers.values() {
         Client::greeted(server.client_address()).await.until_ready().await;
@@ -195,4 +211,39 @@ pub fn transfers(wait: Wait, within_ms: u64, transfers: &[(u128, &str, &str, u64
         Transfer(id(*number), account(from), account(to), Amount::new(*amount))
     };
     Ask::Transfers { wait, within_ms, transfers: transfers.iter().map(transfer).collect() }
+}
+
+/// The address of a way to `target` that takes so many bytes a second in each direction.
+async fn narrow(target: String, bytes_a_second: usize) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(1 << 14).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(16).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::task::spawn_local(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(1 << 14).unwrap();
+            let Ok(far) = socket.connect(target.parse().unwrap()).await else { continue };
+            let ((near_from, near_to), (far_from, far_to)) = (near.into_split(), far.into_split());
+            tokio::task::spawn_local(async move {
+                tokio::select! {
+                    () = drip(near_from, far_to, bytes_a_second) => {}
+                    () = drip(far_from, near_to, bytes_a_second) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn drip(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, bytes_a_second: usize) {
+    let mut buffer = vec![0; bytes_a_second / 50];
+    while let Ok(count) = from.read(&mut buffer).await {
+        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+        let takes = Duration::from_secs_f64(count as f64 / bytes_a_second as f64);
+        tokio::time::sleep(takes).await;
+    }
 }

@@ -1,13 +1,16 @@
 //! The client port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use paxos_banking::codec;
 use paxos_banking::ledger::{Answer, Approval, Reason, Verdict, Wait};
 use paxos_banking::types::{Amount, Height, Seq};
-use paxos_banking::wire::client::{Ask, FailureCode, ReadLevel, Reply, State, TRANSFERS_MAX, Told};
+use paxos_banking::wire::client::{Ask, Call, FailureCode, ReadLevel, Reply, State, TRANSFERS_MAX, Told};
+use paxos_banking::wire::frame::{FrameLimits, frame_of, read_frame};
+use tokio::io::AsyncWriteExt;
 use tokio::task::LocalSet;
 
-use crate::bank::{Client, Plan, Sockets, account, alone, id, node, three, transfers};
+use crate::bank::{Client, PATIENCE, Plan, Sockets, account, alone, id, node, three, three_with, transfers};
 
 /// What came of the transfers of one call, by index, however many replies it took.
 async fn outcomes(client: &mut Client, tag: u64, count: usize) -> BTreeMap<u32, Answer> {
@@ -220,4 +223,32 @@ async fn a_client_that_reads_nothing_is_not_read_from_either_and_holds_up_nobody
     assert!(refused, "{sent} calls were taken of a client that reads nothing");
     let mut honest = Client::greeted(server.client_address()).await;
     assert_eq!(honest.status().await.state, State::Ready);
+}
+
+#[actix_rt::test]
+async fn thousands_of_small_calls_at_once_are_all_answered() {
+    let servers = three_with(1_000_000).await;
+    let mut first = 0u64;
+    for wait in [Wait::Local, Wait::Settled] {
+        let client = Client::greeted(servers["A"].client_address()).await;
+        let (mut from, mut to) = client.stream.into_split();
+        let tags = first + 1..=first + 8_000;
+        let mut bytes = Vec::new();
+        for tag in tags.clone() {
+            let ask = transfers(wait, 20_000, &[(u128::from(tag), "A", "B", 1)]);
+            bytes.extend(frame_of(&Call { tag, ask }));
+        }
+        let sender = tokio::task::spawn_local(async move {
+            to.write_all(&bytes).await.unwrap();
+            to
+        });
+        let limits = FrameLimits { bytes_max: 16 << 20, idle: PATIENCE, finish: PATIENCE };
+        let mut answered = BTreeSet::new();
+        while answered.len() < 8_000 {
+            let reply: Reply = codec::decode(&read_frame(&mut from, &limits).await.unwrap()).unwrap();
+            assert!(tags.contains(&reply.tag) && answered.insert(reply.tag), "one reply for each call");
+        }
+        drop(sender.await.unwrap());
+        first += 8_000;
+    }
 }

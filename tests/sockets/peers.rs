@@ -8,12 +8,12 @@ use paxos_banking::paxos::message::PROTOCOL_VERSION;
 use paxos_banking::paxos::{Hello, KnownOfYou, Message, ReconcileRequest};
 use paxos_banking::types::{Amount, Epoch, Hash, Height, Incarnation};
 use paxos_banking::wire::FrameError;
-use paxos_banking::wire::client::State;
+use paxos_banking::wire::client::{Ask, State, TRANSFERS_MAX, Told};
 use paxos_banking::wire::frame::{FrameLimits, frame_of, read_frame};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::bank::{Client, PATIENCE, Plan, Sockets, node, three, transfers};
+use crate::bank::{Client, PATIENCE, Plan, Sockets, node, three, three_over, transfers};
 
 /// A stranger at a peer port.
 struct Stranger(TcpStream);
@@ -204,6 +204,9 @@ async fn a_mistaken_address_disturbs_no_link_that_works() {
     client.until(|status| status.peers_up.len() == 2).await;
     let mut at_b = Client::greeted(second.client_address()).await;
     let mut at_c = Client::greeted(third.client_address()).await;
+    // The other end of a link is up a moment later.
+    at_b.until(|status| status.peers_up.contains(&node("A"))).await;
+    at_c.until(|status| status.peers_up.contains(&node("A"))).await;
     let began = tokio::time::Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
         assert!(at_b.status().await.peers_up.contains(&node("A")), "the link to A holds while B dials A for C");
@@ -230,4 +233,18 @@ async fn a_port_that_refuses_for_a_while_is_found_again() {
     let b = Plan::new("B", &["A", "B", "C"]).start(sockets, &[("A", a_address), ("C", nowhere)]).await;
     client.until(|status| status.peers_up.contains(&node("B"))).await;
     drop(b);
+}
+
+#[actix_rt::test]
+async fn a_message_that_is_long_under_way_on_a_slow_link_is_taken_all_the_same() {
+    let mut servers = three_over(1_000_000, Some(12_000)).await;
+    servers.remove("C").unwrap().stop().await;
+    let mut client = Client::greeted(servers["B"].client_address()).await;
+    client.until(|status| status.peers_up.len() == 1).await;
+    let batch: Vec<_> = (1..=TRANSFERS_MAX as u128).map(|number| (number, "B", "A", 1)).collect();
+    client.send(transfers(Wait::Local, 5_000, &batch)).await;
+    assert!(matches!(client.reply().await.unwrap().told, Told::Outcomes(_)));
+    // Its log takes longer than a peer may be silent.
+    let settled = client.ask(Ask::Settle { within_ms: 25_000 }).await;
+    assert!(matches!(settled, Told::Settled { height: Height(1), .. }), "{settled:?}");
 }

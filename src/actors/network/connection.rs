@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
-use super::{Closed, NetworkTiming, OPENING_MAX, Opened, PEER_FRAME_BYTES_MAX, QUEUE_MAX, TcpNetwork, Trouble};
+use super::{Closed, NetworkTiming, OPENING_MAX, Opened, PEER_FRAME_BYTES_MAX, QUEUE_MAX, Queued, TcpNetwork, Trouble};
 use crate::actors::links::LinkPort;
 use crate::actors::message::{Incoming, Introduce, Introduced};
 use crate::codec;
@@ -179,7 +179,7 @@ async fn answer(
 }
 
 fn report(network: &Addr<TcpNetwork>, who: impl ToString, what: &str, serious: bool) {
-    network.do_send(Trouble { who: who.to_string(), what: Some(what.to_owned()), serious });
+    network.do_send(Trouble { who: who.to_string(), what: Some(shown(what)), serious });
 }
 
 struct Connection {
@@ -270,8 +270,8 @@ async fn receive(mut from: OwnedReadHalf, port: &LinkPort, timing: &NetworkTimin
     }
 }
 
-async fn transmit(mut to: OwnedWriteHalf, mut waiting: mpsc::Receiver<Message>, timing: &NetworkTiming) -> Ended {
-    while let Some(message) = waiting.recv().await {
+async fn transmit(mut to: OwnedWriteHalf, mut waiting: mpsc::Receiver<Queued>, timing: &NetworkTiming) -> Ended {
+    while let Some(Queued(message, _leave)) = waiting.recv().await {
         if let Err(ended) = write(&mut to, &message, timing.frame).await {
             return ended;
         }
@@ -304,4 +304,19 @@ struct Version {
 /// A text of a stranger's for the log: short, and with nothing in it that could move a terminal's cursor.
 fn shown(text: &str) -> String {
     text.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_says_is_short_in_the_log_and_moves_no_cursor() {
+        let frame = frame_of(&format!("\u{1b}[2J{}", "x".repeat(4_000)));
+        let error = codec::decode::<Message>(&frame[4..]).unwrap_err();
+        let told = Ended::from(FrameError::Malformed(error)).to_string();
+        assert!(told.contains('\u{1b}') && told.len() > 4_000, "it repeats what it could not read");
+        let shown = shown(&told);
+        assert!(!shown.contains('\u{1b}') && shown.len() <= REASON_MAX);
+    }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::run_id::transfer_ids;
 use super::transfer::{outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
-use crate::cli::{Failure, Finished, Output, Report, say};
+use crate::cli::{Failure, Finished, Output, Report, conclude};
 use crate::client::{Client, ClientError, Outcome, Transfer};
 use crate::ledger::Wait;
 use crate::render::{nodes_text, transfer_text};
@@ -80,6 +80,7 @@ impl RunFile {
         let known = format!("accounts at {}", nodes_text(nodes.keys()));
         let transfers = triplets::parse(&text, |account| nodes.contains_key(&account.home()), &known).map_err(wrong)?;
         let run = self.run_id.unwrap_or_else(|| client.new_id());
+        // Before anything is sent, and in every form: without it an interrupted run could only be begun anew.
         eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
         let began = Instant::now();
         let summary = self.send(&client, &bodies(run, &transfers), output).await;
@@ -106,7 +107,7 @@ impl RunFile {
             for (transfer, result) in slice.iter().zip(results) {
                 let line = Line { transfer: *transfer, result: Some(result) };
                 if output == Output::Human {
-                    bar.suspend(|| say(&line.sentence()));
+                    bar.suspend(|| conclude(&line.sentence()));
                 }
                 summary.add(line);
             }
