@@ -20,7 +20,7 @@ use crate::wire::frame::frame_of;
 pub const CLIENTS_MAX: usize = 512;
 
 /// After the system could not accept a connection: it is out of something, and asking at once would not help.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The Listener role.
 pub struct ListenerActor {

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{Message as ActixMessage, Recipient};
+use tokio::sync::oneshot;
 
 use crate::effect::{HaltReason, Record, Slot};
 use crate::handshake::LinkRefusal;
@@ -229,6 +230,11 @@ pub struct Durable(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Halt(pub HaltReason);
+
+/// The node to Persistence: write nothing more, let go of the store, and say so.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct CloseStore(pub oneshot::Sender<()>);
 
 /// The node to its actors: stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tracing::{debug, error, warn};
 
-use super::message::{Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop};
+use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop};
 use crate::effect::HaltReason;
 use crate::store::{Head, Journal, StoreError, StoreHost, Write};
 
@@ -196,6 +196,19 @@ impl Handler<ReadHead> for PersistenceActor {
     fn handle(&mut self, ReadHead(reply_to): ReadHead, _: &mut Context<Self>) {
         // A reader that went away needs no head.
         drop(reply_to.send(self.durable.clone()));
+    }
+}
+
+impl Handler<CloseStore> for PersistenceActor {
+    type Result = ();
+
+    fn handle(&mut self, CloseStore(reply_to): CloseStore, ctx: &mut Context<Self>) {
+        self.halted = true;
+        let closed = self.store.close().into_actor(self);
+        // Whoever waited longer than it wanted to is gone.
+        ctx.spawn(closed.map(|(), _, _| {
+            let _ = reply_to.send(());
+        }));
     }
 }
 

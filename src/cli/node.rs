@@ -222,7 +222,7 @@ async fn until_signal(server: Server, mut signals: Signals, at_once: &Cell<bool>
     info!("{signal}: stopping; once more ends this process at once");
     tokio::select! {
         biased;
-        () = server.stop() => {}
+        closed = server.stop() => at_once.set(!closed),
         _ = signals.next() => {
             warn!("ended at once");
             at_once.set(true);

@@ -46,6 +46,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::time::Instant;
 
 use connection::locked;
 use directory::Directory;
@@ -152,7 +153,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoNode`] and [`ClientError::WrongPlace`].
     pub async fn nodes(&self, deadline: Duration) -> Result<BTreeMap<NodeId, Option<String>>, ClientError> {
-        let until = tokio::time::Instant::now() + deadline;
+        let until = moment_after(Instant::now(), deadline);
         self.directory.connection(None, until).await.map_err(|missing| ClientError::of(missing.error))?;
         Ok(self.directory.homes())
     }
@@ -174,4 +175,10 @@ impl Client {
 /// As the protocol counts time.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The moment so long after another; one that no clock can show is never, which is years away.
+fn moment_after(moment: Instant, wait: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
+    moment.checked_add(wait.min(NEVER)).unwrap_or(moment)
 }

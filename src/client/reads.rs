@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::{ClientError, NodeError};
-use super::{Client, millis};
+use super::{Client, millis, moment_after};
 use crate::ledger::{Genesis, Trace, Verdict};
 use crate::types::{AccountId, Height, NodeId, TransferId};
 use crate::wire::client::{Ask, Balance, ReadLevel, Told};
@@ -89,7 +89,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] where no node at all could be reached.
     pub async fn trace(&self, id: TransferId, deadline: Duration) -> Result<Traced, ClientError> {
-        let until = Instant::now() + deadline;
+        let until = moment_after(Instant::now(), deadline);
         let nodes = self.nodes(deadline).await?;
         let mut asked: FuturesUnordered<_> = nodes
             .into_keys()
@@ -144,7 +144,7 @@ impl Client {
         try_within: Duration,
         ask: impl Fn(Duration) -> Ask,
     ) -> Result<(NodeId, Told), ClientError> {
-        let until = Instant::now() + deadline;
+        let until = moment_after(Instant::now(), deadline);
         let mut delays = self.delays();
         let mut wanted = node;
         loop {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::calls::Batch;
 use super::connection::Connection;
 use super::error::{ClientError, NodeError, Outcome, Unknown, Why};
-use super::{Client, millis};
+use super::{Client, millis, moment_after};
 use crate::ledger::{Answer, Approval, Reason, Request, Wait};
 use crate::types::NodeId;
 use crate::wire::client::{Ask, FailureCode, Transfer};
@@ -77,7 +77,7 @@ impl Client {
         }
         let queues = homes.into_iter().map(|(home, waiting)| {
             let open = waiting.iter().map(|index| (*index, Open::default())).collect();
-            let (until, delays) = (began + deadline, self.delays());
+            let (until, delays) = (moment_after(began, deadline), self.delays());
             let (decided, last) = (Vec::with_capacity(waiting.len()), None);
             let queue = Queue {
                 client: self,

@@ -93,8 +93,8 @@ struct Parked {
     waiting: Vec<(Ticket, Wait)>,
 }
 
-/// How many blocks back a home can still tell which height settled an entry.
-pub const SETTLED_AT_MAX: usize = 4_096;
+/// How many blocks that settled entries of its own a home can tell the heights of: about as many as it remembers ids.
+pub const SETTLED_AT_MAX: usize = 1_000_000;
 
 /// The state of the Ledger role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

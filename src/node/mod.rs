@@ -19,7 +19,8 @@ use crate::actors::board::ReadStatus;
 use crate::actors::client_connection::ClientPorts;
 pub use crate::actors::links::LinkPort;
 use crate::actors::message::{
-    Answers, BankView, BlocksRead, Happened, NodeEvent, Outgoing, ReadBank, ReadBlocks, SettleNow, Stop, Submit,
+    Answers, BankView, BlocksRead, CloseStore, Happened, NodeEvent, Outgoing, ReadBank, ReadBlocks, SettleNow, Stop,
+    Submit,
 };
 use crate::actors::persistence::PersistenceTiming;
 use crate::actors::proposer::ProposerTiming;
@@ -246,6 +247,16 @@ impl Node {
     /// [`NotRunning`].
     pub async fn settle(&self) -> Result<(), NotRunning> {
         self.ledger.send(SettleNow).await.map_err(|_| NotRunning(self.id))
+    }
+
+    /// Writes nothing more, and lets go of the store; over once that is closed.
+    ///
+    /// # Errors
+    /// [`NotRunning`].
+    pub async fn close_store(&self) -> Result<(), NotRunning> {
+        let (reply_to, closed) = oneshot::channel();
+        self.persistence.send(CloseStore(reply_to)).await.map_err(|_| NotRunning(self.id))?;
+        closed.await.map_err(|_| NotRunning(self.id))
     }
 
     /// Stops all roles. What is not durable yet was promised to nobody.

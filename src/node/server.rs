@@ -117,13 +117,22 @@ impl Server {
     }
 
     /// Stops in order: takes no more, tells clients what is decided, then lets go of the store. Bounded in time, and as
-    /// good as a crash where that runs out.
-    pub async fn stop(self) {
+    /// good as a crash where that runs out: false where the store hangs, so that whoever drops this would hang with it.
+    pub async fn stop(self) -> bool {
         let (drained, all_told) = oneshot::channel();
         self.listener.do_send(Drain(drained));
         if timeout(FAREWELL, all_told).await.is_err() {
             warn!("not every client has read its answers; they ask again with the same ids");
         }
+        let closed = match timeout(FAREWELL, self.node.close_store()).await {
+            // A node that stopped for good has closed it already.
+            Ok(Ok(()) | Err(NotRunning(_))) => true,
+            Err(_) => {
+                warn!("the store does not come to an end; what it was told to write was promised to nobody");
+                false
+            }
+        };
         self.node.stop();
+        closed
     }
 }

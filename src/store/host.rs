@@ -23,6 +23,10 @@ pub trait StoreHost: 'static {
     fn write(&mut self, write: Arc<Write>) -> StoreFuture<()>;
     /// Looks whether this process still owns the store.
     fn check_epoch(&mut self, epoch: Epoch) -> StoreFuture<()>;
+    /// Lets go of the store, after the calls under way; over once it is closed. No call may follow.
+    fn close(&mut self) -> LocalBoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
     /// Reads blocks of the chain, about `bytes_max` bytes of them and at least one.
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>>;
 }
@@ -30,10 +34,11 @@ pub trait StoreHost: 'static {
 type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
 /// A store on a thread of its own, so that its blocking calls stall nothing. Dropping this waits for the call under way
-/// and closes the store.
+/// and closes the store; whoever must not wait for ever calls [`StoreHost::close`] before.
 pub struct StoreThread {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    closed: Option<oneshot::Receiver<()>>,
 }
 
 impl StoreThread {
@@ -44,11 +49,17 @@ impl StoreThread {
     pub fn spawn(mut store: Box<dyn Store>) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let name = store.describe();
-        let run = move || queue.into_iter().for_each(|job| job(store.as_mut()));
+        let (tell, closed) = oneshot::channel();
+        let run = move || {
+            queue.into_iter().for_each(|job| job(store.as_mut()));
+            drop(store);
+            // Mostly nobody wants to know.
+            let _ = tell.send(());
+        };
         // The one thread besides the actors': it is behind the store seam, and the simulation has none.
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         let thread = thread.map_err(|error| StoreError::Open { path: name, what: error.to_string() })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), closed: Some(closed) })
     }
 
     fn call<T: Send + 'static>(
@@ -72,6 +83,16 @@ impl StoreHost for StoreThread {
 
     fn write(&mut self, write: Arc<Write>) -> StoreFuture<()> {
         self.call(move |store| store.write(&write))
+    }
+
+    fn close(&mut self) -> LocalBoxFuture<'static, ()> {
+        (self.jobs, self.thread) = (None, None);
+        let closed = self.closed.take();
+        Box::pin(async move {
+            if let Some(closed) = closed {
+                drop(closed.await);
+            }
+        })
     }
 
     fn check_epoch(&mut self, epoch: Epoch) -> StoreFuture<()> {

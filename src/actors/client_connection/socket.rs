@@ -16,14 +16,17 @@ use super::{
 use crate::actors::message::Submit;
 use crate::actors::task::Task;
 use crate::ledger::Wait;
-use crate::wire::FrameError;
 use crate::wire::client::{
     Ask, CALL_LIMITS, CLIENT_PROTOCOL_VERSION, Call, FailureCode, Reply, TRANSFERS_MAX, Told, Transfer,
 };
 use crate::wire::frame::{frame_of, read_value};
+use crate::wire::{FrameError, FrameLimits};
 
 /// A client that takes no byte of a reply for so long is gone, or might as well be.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// How long a client may take to say hello: a place that only silence fills is soon free again.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a client that asks nothing more has for the answers to its last questions.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -101,10 +104,12 @@ impl Reader {
 
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         loop {
+            let idle = if self.greeted { CALL_LIMITS.idle } else { HELLO_WITHIN };
+            let limits = FrameLimits { idle, ..CALL_LIMITS };
             let call = tokio::select! {
                 biased;
                 _ = &mut stop => break,
-                call = read_value::<Call>(&mut self.from, &CALL_LIMITS) => call,
+                call = read_value::<Call>(&mut self.from, &limits) => call,
             };
             let goes_on = match call {
                 Ok(call) => self.take(call).await,

@@ -35,7 +35,7 @@ const REASON_MAX: usize = 400;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// After the system could not accept a connection: it is out of something, and asking at once would not help.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a connection is none, or is one no longer.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use crate::ledger::{Entry, Operation};
 use crate::types::{NodeId, Seq, TransferId};
 
 /// What a ticket that is not answered yet waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Place {
     /// For its request, parked under this mark, to be decided.
     Parked(Mark),
@@ -63,29 +63,39 @@ impl Home {
     pub fn stop_waiting(&mut self, batch: u64) -> Vec<Effect<HomeAction>> {
         let tickets = Ticket { batch, index: 0 }..=Ticket { batch, index: u32::MAX };
         let places: Vec<_> = self.open.range(tickets).map(|(ticket, place)| (*ticket, *place)).collect();
-        let mut step = Step::default();
+        let (mut step, mut visited) = (Step::default(), BTreeSet::new());
         for (ticket, place) in places {
             self.open.remove(&ticket);
             let answer = match place {
-                Place::Parked(mark) => {
-                    if let Some(parked) = self.parked.get_mut(&mark) {
-                        parked.waiting.retain(|(waiting, _)| *waiting != ticket);
-                    }
-                    Answer::Pending
-                }
-                Place::Settled(seq) => {
-                    if let Some(waiting) = self.waiting_settled.get_mut(&seq) {
-                        waiting.retain(|waiting| *waiting != ticket);
-                        if waiting.is_empty() {
-                            self.waiting_settled.remove(&seq);
-                        }
-                    }
-                    Answer::Approved(self.approval(seq))
-                }
+                Place::Parked(_) => Answer::Pending,
+                Place::Settled(seq) => Answer::Approved(self.approval(seq)),
             };
+            // Thousands may share one request or one entry: each place is gone through once.
+            if visited.insert(place) {
+                self.vacate(place, batch);
+            }
             step.actions.push(HomeAction::Reply(ticket, answer));
         }
         self.finish(step)
+    }
+
+    /// Nobody of that batch waits in that place any more.
+    fn vacate(&mut self, place: Place, batch: u64) {
+        match place {
+            Place::Parked(mark) => {
+                if let Some(parked) = self.parked.get_mut(&mark) {
+                    parked.waiting.retain(|(waiting, _)| waiting.batch != batch);
+                }
+            }
+            Place::Settled(seq) => {
+                if let Some(waiting) = self.waiting_settled.get_mut(&seq) {
+                    waiting.retain(|waiting| waiting.batch != batch);
+                    if waiting.is_empty() {
+                        self.waiting_settled.remove(&seq);
+                    }
+                }
+            }
+        }
     }
 
     /// What this home knows of an id, for each debit account that it was used with.
