@@ -146,22 +146,29 @@ impl fmt::Display for HaltReason {
             Self::ForeignOwnEntry(seq) => write!(
                 f,
                 "a settled block holds entry {seq} of this node with a content that its own log does not hold: the \
-                 store went back or was replaced; restore the newest store, or retire the node"
+                 store went back or was replaced. Put the newest store back; if it is gone, leave this node off: the \
+                 others go on without it"
             ),
             Self::WentBack { peer, known, held } => write!(
                 f,
-                "{peer} has seen {known} of this node, its store holds {held}: the store went back; restore the \
-                 newest store, or retire the node"
+                "{peer} has seen {known} of this node, its store holds {held}: the store went back. Put the \
+                 newest store back; if it is gone, leave this node off: the others go on without it"
             ),
             Self::LostDisk { peer, known, own, nothing_settled } => {
                 write!(
                     f,
-                    "{peer} knows this node under incarnation {known}, its store has {own}: the store was lost. "
+                    "{peer} knows this node with another store (incarnation {known}, this one has {own}): the store was \
+                     lost, or this is not the right one. Check its directory or address, and that no other process of \
+                     this node runs. "
                 )?;
                 if *nothing_settled {
-                    f.write_str("No block is settled yet: wipe the stores of all nodes and start afresh")
+                    write!(
+                        f,
+                        "No block is settled yet, as far as {peer} has told: if no approval is worth keeping, stop all \
+                         nodes, wipe their stores and start afresh"
+                    )
                 } else {
-                    f.write_str("Restore the newest store, or retire the node")
+                    f.write_str("If the right store is gone, leave this node off: the others go on without it")
                 }
             }
             Self::Store(error) => write!(f, "the store failed: {error}"),

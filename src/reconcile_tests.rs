@@ -62,7 +62,7 @@ fn r11_a_peer_that_knows_another_incarnation_stops_the_node_forced_or_not() {
         let mut baby = Reconcile { force, ..reconcile(false) };
         let effects = baby.on_hello(node("B"), Some(Incarnation(9)), Height(0));
         let Effect::Halt(reason) = &effects[0] else { panic!("{effects:?}") };
-        assert!(reason.to_string().contains("wipe the stores of all nodes"), "{reason}");
+        assert!(reason.to_string().contains("stop all nodes, wipe their stores"), "{reason}");
     }
 }
 

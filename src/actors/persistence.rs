@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop};
 use crate::effect::HaltReason;
@@ -116,7 +116,9 @@ impl PersistenceActor {
         let written = self.store.write(write.clone()).into_actor(self);
         ctx.spawn(written.map(|result, actor, ctx| match result {
             Ok(()) => {
-                actor.failures = 0;
+                if std::mem::take(&mut actor.failures) > 0 {
+                    info!("the store writes again");
+                }
                 actor.durable = actor.journal.head().clone();
                 let acks = actor.under_way.take().map(|done| done.acks).unwrap_or_default();
                 for (reply_to, ticket) in acks {
@@ -128,7 +130,11 @@ impl PersistenceActor {
                 let delay = actor.timing.retry_min.saturating_mul(1 << actor.failures.min(16));
                 let delay = delay.min(actor.timing.retry_max);
                 actor.failures += 1;
-                warn!(%error, attempt = actor.failures, "nothing that rests on this write is said until it is done");
+                // Often in the beginning, then ever more seldom: a store may be away for hours.
+                if actor.failures.is_power_of_two() {
+                    let attempt = actor.failures;
+                    warn!(%error, attempt, "nothing that rests on this write is said until it is done");
+                }
                 ctx.run_later(delay, |actor, ctx| actor.write(ctx));
             }
             Err(error) => actor.halt(&error),

@@ -79,8 +79,7 @@ impl ProposerActor {
                     self.ports.compose.do_send(Compose { collection, candidates });
                 }
                 ProposerAction::Proposed(ballot, block) => {
-                    info!(%ballot, height = %block.height(), hash = block.hash().short(),
-                          entries = block.entry_count(), "proposing a block");
+                    debug!(hash = block.hash().short(), entries = block.entry_count(), "proposing a block");
                     self.ports.learner.do_send(Proposed(ballot, block));
                 }
                 ProposerAction::Done(outcome) => self.ports.done.do_send(CollectionDone(outcome)),

@@ -17,7 +17,7 @@ use super::message::{
 use super::outbox::Outbox;
 use crate::effect::Effect;
 use crate::paxos::{BlocksRequest, BlocksResponse, Message, ReconcileAck, ReconcileRequest};
-use crate::reconcile::{Reconcile, ReconcileAction, ReconcileTimer};
+use crate::reconcile::{Reconcile, ReconcileAction, ReconcileTimer, Standing};
 
 /// The neighbours of a [`ReconcileActor`].
 #[derive(Clone)]
@@ -119,7 +119,11 @@ impl ReconcileActor {
         };
         let handle = ctx.run_later(delay, move |actor, ctx| {
             if timer == ReconcileTimer::GiveUp && !actor.core.not_cleared().is_empty() {
-                warn!(peers = ?actor.core.not_cleared(), "still not heard from");
+                let peers = actor.core.not_cleared();
+                match actor.core.standing() {
+                    Standing::Baby => warn!(?peers, "not heard from yet: a new store votes once all its peers know it"),
+                    _ => warn!(?peers, "not heard from; going on without them"),
+                }
             }
             let effects = actor.core.on_timer(timer);
             actor.run(effects, ctx);

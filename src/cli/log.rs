@@ -8,15 +8,20 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Logs what `RUST_LOG` says (targets and levels, such as `debug` or `paxos_banking::actors=debug`), else from `info` up:
-/// lines for people, or one JSON object each.
-pub(super) fn to_stderr(json: bool) {
-    let filter = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+use super::Failure;
+
+/// Logs what `RUST_LOG` says (a level such as `debug`, or targets with levels such as `paxos_banking::actors=debug`), and
+/// what it says nothing of from `info` up: lines for people, or one JSON object each.
+pub(super) fn to_stderr(json: bool) -> Result<(), Failure> {
+    let text = std::env::var("RUST_LOG").unwrap_or_default();
+    let wrong = |error| Failure::usage(format!("RUST_LOG={text} is no filter ({error}); give a level, such as debug"));
+    let said: Targets = text.parse().map_err(wrong)?;
+    let filter = if said.default_level().is_some() { said } else { said.with_default(Level::INFO) };
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = match json {
         true => layer.json().flatten_event(true).boxed(),
         false => layer.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
     };
     tracing_subscriber::registry().with(layer).with(filter).init();
+    Ok(())
 }

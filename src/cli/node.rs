@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -101,7 +102,7 @@ fn peer(text: &str) -> Result<(NodeId, String), String> {
 impl RunNode {
     pub(super) fn run(self) -> Result<Report, Failure> {
         abort_on_panic();
-        log::to_stderr(self.log_format == LogFormat::Json);
+        log::to_stderr(self.log_format == LogFormat::Json)?;
         let (system, at_once) = (actix_rt::System::new(), Cell::new(false));
         let ended = system.block_on(self.serve(&at_once));
         if at_once.get() {
@@ -137,6 +138,11 @@ impl RunNode {
         let peer_listener = listen(&self.peer_listen, "--peer-listen").await?;
         let client_listener = listen(&self.client_listen, "--client-listen").await?;
         let client_address = self.advertised(&client_listener)?;
+        warn_of_strangers(&peer_listener)?;
+        warn_of_strangers(&client_listener)?;
+        if peers.is_empty() {
+            warn!("a bank of one node: nobody holds its chain but itself; name the others with --peer");
+        }
         let mut address = self.store.unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(self.id.as_str())));
         if self.accept_unsafe_store {
             address = address.accept_unsafe();
@@ -192,13 +198,21 @@ impl RunNode {
 }
 
 async fn listen(at: &str, flag: &str) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(at).await.map_err(|error| {
-        Failure::usage(format!("{flag} {at}: cannot listen there: {error}; is another process using it?"))
-    })?;
-    if !local_address(&listener)?.ip().is_loopback() {
-        warn!(at, "whoever can reach this port is trusted: connections are neither encrypted nor authenticated");
+    TcpListener::bind(at).await.map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AddrInUse => "is another process using it, perhaps this very node?",
+            _ => "it has to be an address of this machine",
+        };
+        Failure::usage(format!("{flag} {at}: cannot listen there: {error}; {hint}"))
+    })
+}
+
+fn warn_of_strangers(listener: &TcpListener) -> Result<(), Failure> {
+    let at = local_address(listener)?;
+    if !at.ip().is_loopback() {
+        warn!(%at, "whoever can reach this port is trusted: connections are neither encrypted nor authenticated");
     }
-    Ok(listener)
+    Ok(())
 }
 
 fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {

@@ -20,7 +20,7 @@ pub struct Genesis {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
     /// An even number of nodes, or none.
-    #[error("a cluster has an odd number of nodes, so that every two majorities share one; this one has {0}")]
+    #[error("a cluster has an odd number of nodes, since one more would not stand one more failure; this one has {0}")]
     EvenNodes(usize),
     /// More nodes than the protocol's messages are sized for.
     #[error("a cluster has at most {NODES_MAX} nodes; this one has {0}")]

@@ -159,7 +159,10 @@ impl Node {
         let Recovered { fresh, admitted, ref home, .. } = recovered;
         let (height, log) = (home.bank.height(), home.log.len());
         let kind = if admitted { "zombie" } else { "baby" };
-        info!(node = %config.id, kind, fresh, %height, log, epoch = recovered.epoch.number, "starting");
+        info!(node = %config.id, kind, fresh, height = height.0, log, epoch = recovered.epoch.number, "starting");
+        if fresh {
+            info!(node = %config.id, "the store was empty: a new one was made in it");
+        }
         let what = Happened::Started { admitted, height, tip: home.bank.tip() };
         events.do_send(NodeEvent { node: config.id, what });
         wiring::wire(config, recovered, store, network, entropy, events)

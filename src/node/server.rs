@@ -68,6 +68,7 @@ impl Server {
         node.client_address.get_or_insert_with(|| client_address.to_string());
 
         let (id, genesis) = (node.id, Arc::new(node.genesis.clone()));
+        info!(node = %id, store = store.describe(), "this is its store");
         let board = Board::new(id, genesis.nodes(), store.describe(), node.client_address.clone()).start();
         let network = TcpNetwork::new(id, peer_listener, peers, network, entropy.split()).start();
         let seams = Seams {

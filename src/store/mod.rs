@@ -185,7 +185,10 @@ pub enum StoreError {
         number: u64,
     },
     /// A record is damaged or missing.
-    #[error("{key}: {what}; the store is damaged and was left as it is. Restore the newest store, or retire the node")]
+    #[error(
+        "{key}: {what}; the store is damaged and was left as it is. If there is no intact and newest copy of it, leave \
+         this node off: the others go on without it"
+    )]
     Corrupt {
         /// The record or field; or the file, where not even that can be told.
         key: String,
@@ -204,14 +207,16 @@ pub enum StoreError {
     },
     /// The store belongs to another bank or another node.
     #[error(
-        "this store belongs to node {found_node} of bank {found_bank}, not to node {expected_node} of bank \
-         {expected_bank}; check the node's name, the list of nodes, the opening balances and the store's address"
+        "this store belongs to node {found_node} of bank {found_bank}{found_genesis}, not to node {expected_node} of \
+         bank {expected_bank}; check the node's name, the list of nodes, the opening balances and the store's address"
     )]
     OtherBank {
         /// The node that it was created for.
         found_node: NodeId,
         /// The cluster id that it was created with.
         found_bank: Hash,
+        /// That bank's nodes and balances in words, in parentheses, where they can be read.
+        found_genesis: String,
         /// The node that was to start.
         expected_node: NodeId,
         /// The cluster id that was configured.

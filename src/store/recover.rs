@@ -112,8 +112,21 @@ pub fn check_owner(store: &mut dyn Store, me: NodeId, bank: Hash) -> Result<(), 
     Err(StoreError::OtherBank {
         found_node: found.node,
         found_bank: found.bank,
+        found_genesis: genesis_in_words(store),
         expected_node: me,
         expected_bank: bank,
+    })
+}
+
+/// What tells people more than two hashes do; nothing rests on it.
+fn genesis_in_words(store: &mut dyn Store) -> String {
+    let first = store.read(Stream::Chain, 0, 0, 0).unwrap_or_default();
+    let genesis = first
+        .first()
+        .and_then(|(id, bytes)| record::decode::<Genesis>(&Stream::Chain.key(*id), Kind::Genesis, bytes).ok());
+    genesis.map_or_else(String::new, |genesis| {
+        let nodes: Vec<_> = genesis.nodes().iter().map(NodeId::as_str).collect();
+        format!(" (nodes {}, {} in all in the beginning)", nodes.join(", "), genesis.total())
     })
 }
 

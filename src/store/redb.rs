@@ -58,7 +58,8 @@ impl RedbStore {
     /// [`StoreError::Locked`], [`StoreError::Open`] or [`StoreError::Corrupt`], with the path.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
-        let name = path.display().to_string();
+        // A relative path tells nothing to somebody who stands elsewhere.
+        let name = std::path::absolute(&path).unwrap_or_else(|_| path.clone()).display().to_string();
         let file = path.clone();
         let opener: Opener =
             Box::new(move |builder, create| if create { builder.create(&file) } else { builder.open(&file) });
