@@ -59,6 +59,18 @@ impl Board {
         Self { status, heights: BTreeMap::new(), halted: None, waiting: Vec::new(), listener: None }
     }
 
+    /// What keeps a node that has not stopped from doing all that its state promises.
+    fn trouble(&self) -> Option<&'static str> {
+        let Status { state, homes, peers_up, .. } = &self.status;
+        match state {
+            State::Baby => Some("its store is new: it waits until every peer has said that it knows it"),
+            State::Zombie | State::Ready if peers_up.len() < homes.len() / 2 => {
+                Some("no majority can be reached: nothing is settled, and only what the balance covers is approved")
+            }
+            _ => None,
+        }
+    }
+
     fn take(&mut self, event: Happened) {
         let status = &mut self.status;
         match event {
@@ -120,7 +132,8 @@ impl Handler<ReadStatus> for Board {
     fn handle(&mut self, _: ReadStatus, _: &mut Context<Self>) -> Self::Result {
         let longest = self.heights.values().max().copied().unwrap_or_default();
         let behind = longest.0.saturating_sub(self.status.height.0);
-        MessageResult(Status { behind, ..self.status.clone() })
+        let reason = self.status.reason.clone().or_else(|| self.trouble().map(str::to_owned));
+        MessageResult(Status { behind, reason, ..self.status.clone() })
     }
 }
 

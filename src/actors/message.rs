@@ -5,7 +5,7 @@ mod reads;
 
 pub use reads::{
     AccountView, BankView, BlocksRead, Collect, Collected, ReadAccount, ReadBank, ReadBlocks, ReadHead, ReadLog,
-    ReadTrace,
+    ReadTrace, StoreView,
 };
 
 use std::collections::{BTreeMap, BTreeSet};

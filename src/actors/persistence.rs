@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tracing::{debug, error, info, warn};
 
-use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop};
+use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView};
 use crate::effect::HaltReason;
 use crate::store::{Head, Journal, StoreError, StoreHost, Write};
 
@@ -36,6 +36,8 @@ pub struct PersistenceActor {
     /// Writes that went before a reader who was waiting.
     passed: u32,
     failures: u32,
+    /// What the last failure was, until the store writes again.
+    trouble: Option<String>,
     halted: bool,
 }
 
@@ -69,6 +71,7 @@ impl PersistenceActor {
             reading: false,
             passed: 0,
             failures: 0,
+            trouble: None,
             halted: false,
         }
     }
@@ -116,7 +119,8 @@ impl PersistenceActor {
         let written = self.store.write(write.clone()).into_actor(self);
         ctx.spawn(written.map(|result, actor, ctx| match result {
             Ok(()) => {
-                if std::mem::take(&mut actor.failures) > 0 {
+                actor.failures = 0;
+                if actor.trouble.take().is_some() {
                     info!("the store writes again");
                 }
                 actor.durable = actor.journal.head().clone();
@@ -130,6 +134,7 @@ impl PersistenceActor {
                 let delay = actor.timing.retry_min.saturating_mul(1 << actor.failures.min(16));
                 let delay = delay.min(actor.timing.retry_max);
                 actor.failures += 1;
+                actor.trouble = Some(error.to_string());
                 // Often in the beginning, then ever more seldom: a store may be away for hours.
                 if actor.failures.is_power_of_two() {
                     let attempt = actor.failures;
@@ -201,7 +206,8 @@ impl Handler<ReadHead> for PersistenceActor {
 
     fn handle(&mut self, ReadHead(reply_to): ReadHead, _: &mut Context<Self>) {
         // A reader that went away needs no head.
-        drop(reply_to.send(self.durable.clone()));
+        let view = StoreView { head: self.durable.clone(), trouble: self.trouble.clone() };
+        drop(reply_to.send(view));
     }
 }
 

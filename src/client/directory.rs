@@ -126,6 +126,7 @@ impl Directory {
         until: Instant,
     ) -> Result<Arc<Connection>, NotFound> {
         let mut worst = last.map(|error| (rank(&error) + 1, Arc::new(error)));
+        let mut unreachable = BTreeMap::new();
         let mut looks = FuturesUnordered::new();
         loop {
             for (address, expected) in self.addresses() {
@@ -141,6 +142,9 @@ impl Directory {
                     // A stranger at one address is no reason to give up a node that may be at another.
                     let about_wanted = expected.is_some() && expected == wanted;
                     let rank = if about_wanted { rank(&error) + 1 } else { rank(&error) };
+                    if let NodeError::Unreachable { address, why } = &error {
+                        unreachable.insert(address.clone(), why.clone());
+                    }
                     if worst.as_ref().is_none_or(|(worst, _)| *worst < rank) {
                         worst = Some((rank, Arc::new(error)));
                     }
@@ -155,6 +159,10 @@ impl Directory {
             let address = tried.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             *error = Arc::new(NodeError::Unreachable { address, why: why.clone() });
         }
+        if let (Some((0, error)), Some(node), false) = (worst.as_mut(), wanted, nobody) {
+            // Where the node is, or else may be: an address that is another's says nothing of it.
+            *error = Arc::new(self.nowhere(node, unreachable));
+        }
         let for_good =
             worst.as_ref().is_some_and(|(rank, _)| *rank > RANK_STRANGER || (*rank == RANK_STRANGER && nobody));
         let error = match (worst, wanted) {
@@ -163,6 +171,20 @@ impl Directory {
             (None, None) => Arc::new(no_address()),
         };
         Err(NotFound { error, for_good })
+    }
+
+    /// Why `node` is not found, which is at none of the addresses that lead somewhere.
+    fn nowhere(&self, node: NodeId, mut unreachable: BTreeMap<String, String>) -> NodeError {
+        let homes = self.homes();
+        // It may have been said only after that address was tried, as one of those given.
+        if let Some(address) = homes.get(&node).cloned().flatten()
+            && let Some(why) = unreachable.remove(&address)
+        {
+            return NodeError::Unreachable { address, why };
+        }
+        unreachable.retain(|address, _| homes.values().flatten().all(|known| known != address));
+        let Some(why) = unreachable.values().next().cloned() else { return NodeError::NoAddress { node } };
+        NodeError::Unreachable { address: unreachable.into_keys().collect::<Vec<_>>().join(", "), why }
     }
 
     /// All known addresses, each with the node that was said to be there.

@@ -41,6 +41,9 @@ pub enum Why {
     /// The bank no longer remembers ids that old of this account (R10); it will not execute it.
     #[error("the id is older than what its home remembers; it is not executed any more, look it up in the chain")]
     Expired,
+    /// Whoever asked stopped waiting. No call of this library ends so: it is for callers that drop one.
+    #[error("the wait was interrupted before a decision was heard")]
+    Interrupted,
 }
 
 impl Why {
@@ -49,12 +52,17 @@ impl Why {
         match self {
             Self::Deadline { .. } => "deadline",
             Self::Expired => "expired",
+            Self::Interrupted => "interrupted",
         }
     }
 }
 
 fn because(last: &Option<Arc<NodeError>>) -> String {
     last.as_ref().map(|error| format!("; {error}")).unwrap_or_default()
+}
+
+fn lines(errors: &[NodeError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Why the bank was not asked, or gave no answer.
@@ -90,7 +98,9 @@ impl ClientError {
             NodeError::WrongNode { .. } | NodeError::WrongCluster { .. } | NodeError::Version { .. } => {
                 Self::WrongPlace(last)
             }
-            NodeError::Unreachable { .. } | NodeError::NoAddress { .. } => Self::NoNode(last),
+            NodeError::Unreachable { .. } | NodeError::Nobody { .. } | NodeError::NoAddress { .. } => {
+                Self::NoNode(last)
+            }
             NodeError::UnknownNode { .. } => Self::UnknownNode(last),
             NodeError::Failed { failure, .. } if !failure.code.may_be_retried() => Self::Failed(last),
             _ => Self::Late(last),
@@ -131,6 +141,12 @@ pub enum NodeError {
         address: String,
         /// What the system said.
         why: String,
+    },
+    /// Several addresses, none of which leads anywhere.
+    #[error("{}", lines(.failed))]
+    Nobody {
+        /// What is wrong with each.
+        failed: Vec<NodeError>,
     },
     /// Another node answers there.
     #[error("{address} is said to be node {expected}, but node {found} answers there; the address is not used")]
@@ -210,7 +226,7 @@ impl NodeError {
     /// Its name for programs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } | Self::NoAddress { .. } => "unreachable",
+            Self::Unreachable { .. } | Self::Nobody { .. } | Self::NoAddress { .. } => "unreachable",
             Self::WrongNode { .. } => "wrong_node",
             Self::WrongCluster { .. } => "wrong_cluster",
             Self::Version { .. } => "version",

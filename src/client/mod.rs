@@ -18,7 +18,7 @@
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let bank = Client::new(["127.0.0.1:7101", "127.0.0.1:7102"], ClientOptions::default())?;
-//!     let (from, to, amount) = ("alice@A".parse()?, "bob@B".parse()?, Amount::new(250));
+//!     let (from, to, amount) = ("A".parse()?, "B".parse()?, Amount::new(250));
 //!     let request = Request { id: bank.new_id(), from, to, amount, wait: Wait::Local };
 //!     match bank.transfer(request, Duration::from_secs(10)).await? {
 //!         Outcome::Approved(approval) => println!("approved as entry {}:{}", approval.origin, approval.seq),

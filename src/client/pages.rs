@@ -24,6 +24,7 @@ pub struct ChainPages {
     node: Option<NodeId>,
     next: Option<Height>,
     last: Option<Height>,
+    height: Option<Height>,
     page_within: Duration,
 }
 
@@ -36,7 +37,7 @@ impl Client {
     /// The blocks `from` to `to` of the chain of `node` or of any node, up to its end where no `to` is given. The genesis
     /// is no block. Each page may take `page_within`.
     pub fn chain(&self, node: Option<NodeId>, from: Height, to: Option<Height>, page_within: Duration) -> ChainPages {
-        ChainPages { client: self.clone(), node, next: Some(from.max(Height(1))), last: to, page_within }
+        ChainPages { client: self.clone(), node, next: Some(from.max(Height(1))), last: to, height: None, page_within }
     }
 }
 
@@ -67,6 +68,11 @@ impl ChainPages {
         self.node
     }
 
+    /// The height of that chain when the last page came, once there was one.
+    pub fn height(&self) -> Option<Height> {
+        self.height
+    }
+
     /// The next page; `None` behind the last.
     ///
     /// # Errors
@@ -81,6 +87,7 @@ impl ChainPages {
         let (node, told) = self.client.ask(self.node, self.node.is_none(), self.page_within, ask).await?;
         let Told::Chain { height, blocks } = told else { return Err(self.client.no_answer(node, "its chain")) };
         self.node = Some(node);
+        self.height = Some(height);
         self.client.saw(height);
         let mut next = from;
         for block in &blocks {

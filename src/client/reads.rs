@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::{ClientError, NodeError};
 use super::{Client, millis, moment_after};
@@ -32,6 +32,28 @@ pub struct Traced {
     pub heard: BTreeSet<NodeId>,
     /// Those that did not, and why.
     pub not_heard: BTreeMap<NodeId, Arc<NodeError>>,
+}
+
+/// How long the others may take once an answer is certain: whoever is there may still know the block that holds a
+/// transfer, or of another one under the same id.
+const REST_WITHIN: Duration = Duration::from_millis(500);
+
+/// Pauses between tries.
+type Delays = Box<dyn Iterator<Item = Duration> + Send>;
+
+/// What the answers of other nodes are, after one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    /// Without them, something may be missing.
+    Needed,
+    /// They may say more, but nothing else.
+    Welcome,
+}
+
+/// Whether a question is to be asked again.
+enum Again {
+    Later,
+    Never,
 }
 
 impl Client {
@@ -83,45 +105,129 @@ impl Client {
         Ok(Heard { node, told: (height, not_heard) })
     }
 
+    /// What each node says that the bank started from, and why some say nothing; all are asked at the same time.
+    ///
+    /// # Errors
+    /// [`ClientError`] where no node at all could be reached.
+    pub async fn geneses(
+        &self,
+        deadline: Duration,
+    ) -> Result<(BTreeMap<NodeId, Genesis>, BTreeMap<NodeId, ClientError>), ClientError> {
+        let until = moment_after(Instant::now(), deadline);
+        let nodes = self.nodes(deadline).await?;
+        let mut told = BTreeMap::new();
+        let not_heard = self.ask_each(nodes.into_keys(), until, Ask::Genesis, |node, answer| match answer {
+            Told::Genesis(genesis) if Some(genesis.id()) == self.cluster() => {
+                told.insert(node, genesis);
+                Ok(More::Needed)
+            }
+            _ => Err(self.no_answer(node, "the genesis of its bank")),
+        });
+        let not_heard = not_heard.await;
+        Ok((told, not_heard))
+    }
+
     /// What became of an id: asked of all nodes, and put together. A settled approval tells more than an unsettled one,
-    /// a decision more than none.
+    /// a decision more than none. Once the outcome cannot change any more, those that have not answered yet are waited
+    /// for only shortly.
     ///
     /// # Errors
     /// [`ClientError`] where no node at all could be reached.
     pub async fn trace(&self, id: TransferId, deadline: Duration) -> Result<Traced, ClientError> {
         let until = moment_after(Instant::now(), deadline);
         let nodes = self.nodes(deadline).await?;
-        let mut asked: FuturesUnordered<_> = nodes
-            .into_keys()
-            .map(|node| async move {
-                let left = until.saturating_duration_since(Instant::now());
-                (node, self.ask(Some(node), false, left, |_| Ask::Trace { id }).await)
-            })
-            .collect();
         let mut found: BTreeMap<AccountId, Trace> = BTreeMap::new();
-        let (mut heard, mut not_heard) = (BTreeSet::new(), BTreeMap::new());
-        while let Some((node, told)) = asked.next().await {
-            match told {
-                Ok((_, Told::Traces { height, traces })) => {
-                    self.saw(height);
-                    heard.insert(node);
-                    for trace in traces {
-                        if found.get(&trace.from).is_none_or(|other| weight(other) < weight(&trace)) {
-                            found.insert(trace.from, trace);
-                        }
-                    }
+        let mut heard = BTreeSet::new();
+        let take = |node, told| {
+            let Told::Traces { height, traces } = told else { return Err(self.no_answer(node, "traces")) };
+            self.saw(height);
+            heard.insert(node);
+            let mut more = More::Needed;
+            for trace in traces {
+                if is_final(&trace, node) {
+                    more = More::Welcome;
                 }
-                Ok(_) => {
-                    let why = "it is asked for traces, and tells something else".to_owned();
-                    not_heard.insert(node, Arc::new(NodeError::Garbled { node, why }));
-                }
-                Err(error) => {
-                    let silent = || Arc::new(NodeError::Silent { node });
-                    not_heard.insert(node, error.node_error().unwrap_or_else(silent));
+                if found.get(&trace.from).is_none_or(|other| weight(other) < weight(&trace)) {
+                    found.insert(trace.from, trace);
                 }
             }
+            Ok(more)
+        };
+        let not_heard = self.ask_each(nodes.into_keys(), until, Ask::Trace { id }, take).await;
+        let why = |(node, error): (NodeId, ClientError)| {
+            (node, error.node_error().unwrap_or_else(|| Arc::new(NodeError::Silent { node })))
+        };
+        Ok(Traced { traces: found.into_values().collect(), heard, not_heard: not_heard.into_iter().map(why).collect() })
+    }
+
+    /// Asks each of `nodes` until it answers or `until`; `take` takes an answer over, and says how much the others are
+    /// needed then. A node that is not reached is tried again while another one that was reached is waited for, and no
+    /// longer: where it is down, nobody wants to wait the whole deadline for it.
+    ///
+    /// Returns those that gave no answer, and why.
+    async fn ask_each(
+        &self,
+        nodes: impl Iterator<Item = NodeId>,
+        until: Instant,
+        ask: Ask,
+        mut take: impl FnMut(NodeId, Told) -> Result<More, ClientError>,
+    ) -> BTreeMap<NodeId, ClientError> {
+        let mut end = until;
+        let ask_at = |node, resume, mut delays: Delays| {
+            let ask = ask.clone();
+            async move {
+                sleep_until(resume).await;
+                let told = self.try_once(node, until, ask).await;
+                let resume = Instant::now() + delays.next().unwrap_or(self.options.retry_delay_max);
+                (node, told, resume, delays)
+            }
+        };
+        let nodes: Vec<NodeId> = nodes.collect();
+        // Why each of them was not heard so far; at first, because it was not asked yet.
+        let silent = |node: &NodeId| (*node, ClientError::Late(Arc::new(NodeError::Silent { node: *node })));
+        let mut missing: BTreeMap<NodeId, ClientError> = nodes.iter().map(silent).collect();
+        let mut waited_for: BTreeSet<NodeId> = nodes.iter().copied().collect();
+        let now = Instant::now();
+        let mut asking: FuturesUnordered<_> = nodes.into_iter().map(|node| ask_at(node, now, self.delays())).collect();
+        while !waited_for.is_empty() {
+            let Ok(Some((node, told, resume, delays))) = timeout_at(end, asking.next()).await else { break };
+            let error = match told.and_then(|told| take(node, told).map_err(|error| (error, Again::Never))) {
+                Ok(more) => {
+                    missing.remove(&node);
+                    waited_for.remove(&node);
+                    if more == More::Welcome {
+                        end = end.min(Instant::now() + REST_WITHIN);
+                    }
+                    continue;
+                }
+                Err((error, Again::Never)) => {
+                    waited_for.remove(&node);
+                    missing.insert(node, error);
+                    continue;
+                }
+                Err((error, Again::Later)) => error,
+            };
+            match &error {
+                ClientError::NoNode(_) => waited_for.remove(&node),
+                _ => waited_for.insert(node),
+            };
+            missing.insert(node, error);
+            asking.push(ask_at(node, resume, delays));
         }
-        Ok(Traced { traces: found.into_values().collect(), heard, not_heard })
+        missing
+    }
+
+    /// One try to get an answer of `node`; if there is none, whether another try makes sense.
+    async fn try_once(&self, node: NodeId, until: Instant, ask: Ask) -> Result<Told, (ClientError, Again)> {
+        let connection = self.directory.connection(Some(node), until).await.map_err(|missing| {
+            let again = if missing.for_good { Again::Never } else { Again::Later };
+            (ClientError::of(missing.error), again)
+        })?;
+        let soon = until.min(Instant::now() + self.options.try_within);
+        connection.ask(soon, |_| ask).await.map_err(|error| match ClientError::of(error) {
+            error @ ClientError::Failed(_) => (error, Again::Never),
+            error => (error, Again::Later),
+        })
     }
 
     /// Asks `node`, and others where it is not there and `elsewhere` allows it.
@@ -184,6 +290,15 @@ impl Client {
     pub(super) fn no_answer(&self, node: NodeId, expected: &str) -> ClientError {
         let why = format!("it was asked for {expected}, and tells something else");
         ClientError::Late(Arc::new(NodeError::Garbled { node, why }))
+    }
+}
+
+/// Whether no answer of anybody else changes what became of a transfer: a block holds it, or its home has decided it.
+fn is_final(trace: &Trace, teller: NodeId) -> bool {
+    match &trace.verdict {
+        Verdict::Approved(approval) => approval.height.is_some() || teller == trace.from.home(),
+        Verdict::Refused(_) => teller == trace.from.home(),
+        Verdict::Pending => false,
     }
 }
 

@@ -69,10 +69,9 @@ impl Client {
             report.failed.insert(address.clone(), error);
         }
         if report.nodes.is_empty() {
-            // An address where somebody strange answers tells more than one where nobody does.
-            let failed = report.failed.values();
-            let told = failed.max_by_key(|error| !matches!(error, NodeError::Unreachable { .. }));
-            return Err(told.map_or(ClientError::NoAddress, |error| ClientError::of(error.clone().into())));
+            let mut failed: Vec<_> = report.failed.into_values().collect();
+            let one = if failed.len() == 1 { failed.pop() } else { None };
+            return Err(ClientError::of(one.unwrap_or(NodeError::Nobody { failed }).into()));
         }
         Ok(report)
     }

@@ -258,7 +258,7 @@ pub struct Status {
     pub node: NodeId,
     /// How far it has come.
     pub state: State,
-    /// Why it stopped, in words, where it did.
+    /// In words, why it stopped, where it did; or else what keeps it from doing all that its state promises.
     pub reason: Option<String>,
     /// Height of its chain.
     pub height: Height,

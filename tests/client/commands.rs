@@ -1,13 +1,15 @@
 //! The commands as their users run them: a process, its arguments, its stdout and its exit status.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use paxos_banking::ledger::{Answer, Approval, Reason, Trace, Verdict};
 use paxos_banking::types::{Amount, Height, Seq};
 use paxos_banking::wire::client::{Ask, Balance, Call, FailureCode, LogEntry, Told};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::node::{Act, Bank, all, approved, failed, node, nowhere};
+use crate::node::{Act, Bank, Node, all, approved, failed, node, nowhere};
 use crate::reads::{chain, operation, page};
 
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -36,9 +38,11 @@ async fn text_of(arguments: &[&str]) -> (i32, String) {
 
 #[tokio::test]
 async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 11] = [
         (&["transfer", "A", "B", "5"], "such as --nodes 127.0.0.1:8001"),
         (&["transfer", "A", "B", "5", "--nodes", "localhost"], "give HOST:PORT"),
+        (&["status", "--nodes", "a:1 b:2"], "give HOST:PORT, such as 127.0.0.1:8001"),
+        (&["status", "--nodes", "http://a:1"], "give HOST:PORT, such as 127.0.0.1:8001"),
         (&["transfer", "A", "B", "-5", "--nodes", "localhost:1"], "is negative"),
         (&["transfer", "A", "B", "1.5", "--nodes", "localhost:1"], "whole number"),
         (&["transfer", "A", "B"], "<AMOUNT>"),
@@ -141,6 +145,94 @@ async fn where_no_node_is_reached_the_status_is_3() {
     }
     let (status, value) = json_of(&["status", "--nodes", &nodes]).await;
     assert_eq!((status, &value["error"]["code"]), (3, &json!("no_node")));
+    let output = paxbank(&["status", "--nodes", &nodes]).await;
+    let lines = String::from_utf8(output.stderr).unwrap();
+    for address in nodes.split(',') {
+        assert!(lines.contains(&format!("{address} cannot be reached")), "{lines}");
+    }
+}
+
+/// Runs the command, sends it a signal once `home` has got transfers, and tells its exit status, stdout and stderr.
+async fn interrupted(arguments: &[&str], signal: &str, home: &Node) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
+    command.args(arguments).env_remove("PAXBANK_NODES").kill_on_drop(true);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let before = home.transfers().len();
+    while home.transfers().len() == before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let process = child.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-s", signal, &process]).status().await.unwrap().success());
+    let began = Instant::now();
+    let output = child.wait_with_output().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20), "it ends at once, not with its deadline");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_ends_a_transfer_at_once_and_its_id_is_told() {
+    let mut bank = Bank::new().await;
+    let home = bank.start("A", |_| vec![]);
+    let transfer = ["transfer", "A", "B", "5", "--nodes", &home.address, "--deadline", "60s"];
+    for signal in ["INT", "TERM"] {
+        let (status, text, _) = interrupted(&transfer, signal, &home).await;
+        let id = home.transfers().last().unwrap()[0].0;
+        assert!(status == 4 && text.contains("unknown: ") && text.contains(&format!("\nid {id}\n")), "{text}");
+        assert!(text.contains(&format!("paxbank outcome {id}")), "{text}");
+    }
+    let (status, text, _) = interrupted(&[&transfer[..], &["--output", "json"]].concat(), "INT", &home).await;
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &value["outcome"], &value["reason"]["code"]), (4, &json!("unknown"), &json!("interrupted")));
+    assert_eq!(value["id"], json!(home.transfers().last().unwrap()[0].0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_stops_a_run_which_tells_what_it_knows_and_how_to_go_on() {
+    let mut bank = Bank::new().await;
+    let home = bank.start("B", |call| {
+        let Ask::Transfers { transfers, .. } = &call.ask else { panic!("transfers") };
+        match transfers[0].3.units() {
+            1 => vec![all(call, &approved("B", 1, None))],
+            _ => vec![],
+        }
+    });
+    let first = bank.start("A", |call| vec![all(call, &approved("A", 1, None))]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("transfers.txt");
+    std::fs::write(&file, "(A, B, 1)\n(B, C, 3)\n(A, B, 4)\n").unwrap();
+    let run = ["run", file.to_str().unwrap(), "--nodes", &first.address, "--deadline", "60s", "--run-id", ID];
+    let (status, text, _) = interrupted(&[&run[..], &["--output", "json"]].concat(), "TERM", &home).await;
+    let value: Value = serde_json::from_str(&text).unwrap();
+    let outcomes: Vec<_> = value["transfers"].as_array().unwrap().iter().map(|t| t["outcome"].clone()).collect();
+    assert_eq!((status, outcomes), (4, ["approved", "unknown", "not_sent"].map(Value::from).to_vec()));
+    assert_eq!(value["transfers"][1]["reason"]["code"], "interrupted");
+    assert_eq!((&value["unknown"], &value["not_sent"], &value["run_id"]), (&json!(1), &json!(1), &json!(ID)));
+    let (status, text, _) = interrupted(&run, "INT", &home).await;
+    assert!(status == 4 && text.contains("1 approved, 0 refused, 1 unknown, 1 not sent in "), "{text}");
+    assert!(text.contains(&format!("To go on, run the same file with --run-id {ID}")), "{text}");
+}
+
+#[tokio::test]
+async fn lines_whose_home_is_not_reached_were_not_sent() {
+    let mut bank = Bank::new().await;
+    bank.close("A");
+    let other = bank.start("B", |call| vec![all(call, &approved("B", 1, None))]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("transfers.txt");
+    std::fs::write(&file, "(B, A, 1)\n(A, B, 4)\n(B, A, 2)\n").unwrap();
+    let run = ["run", file.to_str().unwrap(), "--nodes", &other.address, "--deadline", "1s"];
+    let (status, value) = json_of(&run).await;
+    let told: Vec<_> = value["transfers"].as_array().unwrap().iter().map(|t| (&t["outcome"], &t["reason"])).collect();
+    assert_eq!(
+        (status, told[0].0, told[1].0, told[2].0),
+        (3, &json!("approved"), &json!("not_sent"), &json!("not_sent"))
+    );
+    assert_eq!((&told[1].1["code"], &told[2].1["code"]), (&json!("no_node"), &json!("not_sent")));
+    assert_eq!((&value["approved"], &value["unknown"], &value["not_sent"]), (&json!(1), &json!(0), &json!(2)));
+    assert_eq!(other.transfers().len(), 1);
 }
 
 fn trace(call: &Call, verdict: Option<Verdict>) -> Act {
@@ -243,6 +335,8 @@ async fn chains_and_logs_of_many_pages_are_one_json_value_also_where_a_page_is_m
     assert_eq!(value["blocks"][1]["parent"], value["blocks"][0]["hash"]);
     let (status, text) = text_of(&["chain", "A", "--from", "5", "--nodes", &a.address]).await;
     assert_eq!((status, text), (0, format!("     5  {}  A:5 A→B 1\n", blocks[4].hash().short())));
+    let (status, text) = text_of(&["chain", "--from", "9", "--nodes", &a.address]).await;
+    assert_eq!((status, text.as_str()), (0, "There is no block 9: the chain of A has the height 5.\n"));
     let (status, value) = json_of(&["log", "A", "--nodes", &a.address]).await;
     let seqs: Vec<_> = value["entries"].as_array().unwrap().iter().map(|entry| entry["seq"].clone()).collect();
     assert_eq!((status, seqs, &value["node"]), (0, vec![json!(3), json!(4), json!(7)], &json!("A")));
@@ -281,8 +375,9 @@ async fn a_file_runs_in_order_goes_on_under_its_run_id_and_stops_at_what_is_unkn
     std::fs::write(&file, "(A, B, 1)\n(A, C, 99)\n(A, B, 3)\n(A, B, 4)\n").unwrap();
     let (status, value) = json_of(&run).await;
     let outcomes: Vec<_> = value["transfers"].as_array().unwrap().iter().map(|t| t["outcome"].clone()).collect();
-    assert_eq!((status, outcomes), (4, ["approved", "refused", "unknown", "unknown"].map(Value::from).to_vec()));
-    assert_eq!((&value["approved"], &value["refused"], &value["unknown"]), (&json!(1), &json!(1), &json!(2)));
+    assert_eq!((status, outcomes), (4, ["approved", "refused", "unknown", "not_sent"].map(Value::from).to_vec()));
+    assert_eq!((&value["approved"], &value["refused"], &value["unknown"]), (&json!(1), &json!(1), &json!(1)));
+    assert_eq!(value["not_sent"], 1);
     assert_eq!(value["transfers"][1]["reason"], json!({ "code": "amount_zero" }));
     assert_eq!(value["transfers"][3]["reason"]["code"], "not_sent");
     assert!(home.transfers().concat().iter().all(|transfer| transfer.3.units() != 4));
@@ -295,6 +390,31 @@ async fn a_file_runs_in_order_goes_on_under_its_run_id_and_stops_at_what_is_unkn
     }
     let (status, text) = text_of(&run).await;
     assert!(status == 0 && text.contains("3 approved, 1 refused, 0 unknown in "), "{text}");
+}
+
+#[tokio::test]
+async fn verify_waits_once_for_all_silent_nodes_and_names_where_each_may_be() {
+    let blocks = chain(2);
+    let mut bank = Bank::new().await;
+    let genesis = bank.genesis.clone();
+    // A knows not where the others are. They are given, and take connections, but say nothing.
+    let (b, c) = (bank.address("B"), bank.address("C"));
+    let mut welcome = bank.welcome("A");
+    welcome.homes.insert(node("B"), None);
+    welcome.homes.insert(node("C"), None);
+    let a = bank.start_as("A", welcome, move |call| match call.ask {
+        Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+        _ => vec![page(&blocks, call)],
+    });
+    let nodes = [a.address.as_str(), &b, &c].join(",");
+    let began = Instant::now();
+    let (status, value) = json_of(&["verify", "--nodes", &nodes, "--deadline", "4s"]).await;
+    assert!(began.elapsed() < Duration::from_secs(7), "one wait for all, not one for each");
+    assert_eq!((status, &value["nodes"]["A"]["height"]), (0, &json!(2)));
+    for name in ["B", "C"] {
+        let why = value["not_heard"][name].as_str().unwrap();
+        assert!(why.contains(&b) == why.contains(&c), "which of them it is nobody knows: {why}");
+    }
 }
 
 #[tokio::test]
@@ -316,8 +436,12 @@ async fn verify_finds_two_histories_and_damage_and_names_who_was_not_heard() {
     assert_eq!((status, &value["nodes"]["A"]["height"], &value["nodes"]["B"]["height"]), (0, &json!(5), &json!(3)));
     assert_eq!((&value["height"], value["not_heard"].as_object().unwrap().len()), (&json!(3), 1));
     let (status, text) = text_of(&verify).await;
-    assert!(status == 0 && text.contains("C  not heard: ") && text.contains("B  sound up to height 3"), "{text}");
-    drop((a, b));
+    assert!(status == 0 && text.contains("B  sound up to height 3") && text.contains("The chains agree"), "{text}");
+    assert!(text.contains(&format!("C  not heard: {} cannot be reached", bank.address("C"))), "{text}");
+    drop(b);
+    let (status, text) = text_of(&verify).await;
+    assert!(status == 0 && text.contains("Only A was heard") && !text.contains("agree"), "{text}");
+    drop(a);
 
     let other = crate::reads::chain_from(2, 5);
     let mut bank = Bank::new().await;

@@ -64,6 +64,21 @@ async fn a_home_that_the_bank_does_not_have_is_named_at_once() {
 }
 
 #[tokio::test]
+async fn a_home_that_is_down_is_named_with_its_own_address_and_no_other() {
+    let mut bank = Bank::new().await;
+    bank.close("B");
+    bank.close("C");
+    let a = bank.start("A", |_| panic!("nothing is sent to it"));
+    for home in ["B", "C"] {
+        // All are given: whose address is whose shows only when A answers.
+        let client = client([&bank.address("B"), &bank.address("C"), &a.address]);
+        let error = client.transfer(request(&client, home, "A", 1), SHORT).await.unwrap_err();
+        let why = error.to_string();
+        assert!(why.starts_with(&format!("{} cannot be reached", bank.address(home))), "{home}: {why}");
+    }
+}
+
+#[tokio::test]
 async fn a_home_that_moved_is_found_again_through_the_others() {
     let mut bank = Bank::new().await;
     let mut moved = Bank::new().await;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paxos_banking::client::{Balance, ClientError, ReadLevel, State};
-use paxos_banking::ledger::{Action, Approval, Bank as Ledger, Block, Operation, Run, Trace, Verdict};
+use paxos_banking::ledger::{Action, Approval, Bank as Ledger, Block, Operation, Reason, Run, Trace, Verdict};
 use paxos_banking::types::{Amount, Height, Seq};
 use paxos_banking::wire::client::{Ask, Call, FailureCode, LogEntry, Told};
+use tokio::time::Instant;
 
 use crate::node::{Act, Bank, client, failed, genesis, node};
 
@@ -152,6 +153,44 @@ async fn a_settled_trace_beats_an_unsettled_one_and_who_was_not_heard_is_named()
     assert!(matches!(trace.verdict, Verdict::Approved(approval) if approval.height == Some(Height(4))));
     assert_eq!(traced.heard, [node("A"), node("B")].into());
     assert_eq!(traced.not_heard.keys().collect::<Vec<_>>(), [&node("C")]);
+}
+
+#[tokio::test]
+async fn a_trace_waits_for_no_node_that_cannot_change_it() {
+    let tell = |verdict: Option<Verdict>| {
+        move |call: &Call| {
+            let Ask::Trace { id } = call.ask else { panic!("a trace is expected, not {call:?}") };
+            let (from, to, amount) = ("A".parse().unwrap(), "B".parse().unwrap(), Amount::new(5));
+            let traces = verdict.iter().map(|verdict| Trace { id, from, to, amount, verdict: verdict.clone() });
+            vec![Act::Tell(Told::Traces { height: Height(4), traces: traces.collect() })]
+        }
+    };
+    let approval = |height| Verdict::Approved(Approval { origin: node("A"), seq: Seq(2), height });
+    let began = Instant::now();
+    // C says nothing; what B found in the chain stands.
+    let mut bank = Bank::new().await;
+    let b = bank.start("B", tell(Some(approval(Some(Height(4))))));
+    let (_a, _c) = (bank.start("A", |_| vec![]), bank.start("C", |_| vec![]));
+    let client_b = client([&b.address]);
+    let traced = client_b.trace(client_b.new_id(), LONG).await.unwrap();
+    assert!(traced.traces.len() == 1 && traced.heard == [node("B")].into(), "{traced:?}");
+    assert_eq!(traced.not_heard.keys().copied().collect::<Vec<_>>(), ["A", "C"].map(node));
+    // The home has decided; the others say nothing.
+    let mut bank = Bank::new().await;
+    let a = bank.start("A", tell(Some(Verdict::Refused(Reason::AmountZero))));
+    let (_b, _c) = (bank.start("B", |_| vec![]), bank.start("C", |_| vec![]));
+    let client_a = client([&a.address]);
+    let traced = client_a.trace(client_a.new_id(), LONG).await.unwrap();
+    assert!(traced.traces.len() == 1 && traced.heard == [node("A")].into(), "{traced:?}");
+    // Nobody has seen it, and the home is down.
+    let mut bank = Bank::new().await;
+    bank.close("A");
+    let (b, _c) = (bank.start("B", tell(None)), bank.start("C", tell(None)));
+    let client_b = client([&b.address]);
+    let traced = client_b.trace(client_b.new_id(), LONG).await.unwrap();
+    assert!(traced.traces.is_empty() && traced.heard == ["B", "C"].map(node).into(), "{traced:?}");
+    assert_eq!(traced.not_heard.keys().collect::<Vec<_>>(), [&node("A")]);
+    assert!(began.elapsed() < LONG / 2);
 }
 
 #[tokio::test]

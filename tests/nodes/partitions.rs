@@ -36,7 +36,9 @@ async fn a_minority_that_is_cut_off_approves_alone_settles_nothing_and_catches_u
         let short = Request { id: client.new_id(), amount: Amount::new(99), wait: Wait::Local, ..request };
         let outcome = client.transfer(short, Duration::from_millis(700)).await.unwrap();
         assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
-        assert_eq!(bank.until("C", |_| true).await.height, before, "it settles nothing");
+        let alone = bank.until("C", |_| true).await;
+        assert_eq!(alone.height, before, "it settles nothing");
+        assert!(alone.reason.unwrap().contains("no majority"), "and says so");
 
         for _ in 0..3 {
             bank.approved(&client, "A", "B", 5, Wait::Settled).await;

@@ -40,7 +40,10 @@ async fn while_its_redis_is_gone_a_node_says_nothing_that_rests_on_it() {
     };
     let outcome = client.transfer(request, Duration::from_secs(1)).await.unwrap();
     assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+    let failing = bank.until("A", |status| status.reason.is_some()).await;
+    assert!(failing.reason.unwrap().contains(&bank.redis["A"].address_tcp()), "its status tells");
     bank.redis["A"].restart();
+    bank.until("A", |status| status.reason.is_none()).await;
     let outcome = client.transfer(request, PATIENCE).await.unwrap();
     assert!(matches!(outcome, Outcome::Approved(_)), "{outcome:?}");
     bank.settled().await;

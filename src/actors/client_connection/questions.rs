@@ -11,7 +11,9 @@ use tokio::time::timeout;
 use super::socket::within;
 use super::{Service, failure, stopped};
 use crate::actors::board::ReadStatus;
-use crate::actors::message::{AccountView, Collect, Collected, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace};
+use crate::actors::message::{
+    AccountView, Collect, Collected, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StoreView,
+};
 use crate::ledger::{Action, Approval, Block, Trace, Verdict};
 use crate::paxos::BlocksRequest;
 use crate::store::Head;
@@ -92,7 +94,7 @@ impl Service {
     async fn status(&self) -> Result<Status, Failure> {
         let status = self.board().await?;
         // A node that stopped has nobody to ask, and the Board knows how it was.
-        let Ok(head) = self.head().await else { return Ok(status) };
+        let Ok(StoreView { head, trouble }) = self.store_view().await else { return Ok(status) };
         let behind = (status.height.0 + status.behind).saturating_sub(head.height.0);
         Ok(Status {
             height: head.height,
@@ -100,6 +102,7 @@ impl Service {
             log: Some((head.log_last.0 + 1).saturating_sub(head.log_first.0)),
             ballot: head.promise,
             behind,
+            reason: trouble.or(status.reason),
             ..status
         })
     }
@@ -115,10 +118,14 @@ impl Service {
         }
     }
 
-    async fn head(&self) -> Result<Head, Failure> {
-        let (reply_to, head) = oneshot::channel();
+    async fn store_view(&self) -> Result<StoreView, Failure> {
+        let (reply_to, view) = oneshot::channel();
         self.ports.head.send(ReadHead(reply_to)).await.map_err(|_| stopped())?;
-        reply(head, PATIENCE).await
+        reply(view, PATIENCE).await
+    }
+
+    async fn head(&self) -> Result<Head, Failure> {
+        Ok(self.store_view().await?.head)
     }
 
     async fn account(&self, account: AccountId) -> Result<AccountView, Failure> {

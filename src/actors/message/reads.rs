@@ -107,7 +107,16 @@ pub struct ReadBlocks {
     pub reply_to: oneshot::Sender<BlocksRead>,
 }
 
-/// Asks Persistence for the head of the store: all of it is durable.
+/// What the store certainly holds, and how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreView {
+    /// Its head.
+    pub head: Head,
+    /// Why it does not write, while it does not.
+    pub trouble: Option<String>,
+}
+
+/// Asks Persistence for a [`StoreView`].
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
-pub struct ReadHead(pub oneshot::Sender<Head>);
+pub struct ReadHead(pub oneshot::Sender<StoreView>);

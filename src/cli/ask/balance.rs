@@ -10,15 +10,15 @@ use crate::render::nodes_text;
 use crate::types::AccountId;
 
 const EXAMPLES: &str = "Examples:
-  paxbank balance alice@A                   what it can spend now, as its home knows
-  paxbank balance alice@A --read settled    what the chain says; any node tells, also while the home is down
-  paxbank balance alice@A --read fresh      as its home knows after asking all nodes for what is on its way";
+  paxbank balance A                   what it can spend now, as its home knows
+  paxbank balance A --read settled    what the chain says; any node tells, also while the home is down
+  paxbank balance A --read fresh      as its home knows after asking all nodes for what is on its way";
 
 /// Tells what an account has.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct ShowBalance {
-    /// The account, such as alice@A; A stands for A@A, node A's own account.
+    /// The account, NAME@NODE; A stands for A@A, node A's own account.
     account: AccountId,
     /// How much the answer may lack.
     #[arg(long, value_enum, default_value_t)]

@@ -64,7 +64,13 @@ impl ShowChain {
                 Err(error) => return listing.fail(error.into()),
             };
         }
-        Ok(listing.end("There is no such block."))
+        let nothing = match (pages.node(), pages.height()) {
+            (Some(node), Some(height)) => {
+                format!("There is no block {from}: the chain of {node} has the height {height}.")
+            }
+            _ => "There is no such block.".to_owned(),
+        };
+        Ok(listing.end(&nothing))
     }
 }
 

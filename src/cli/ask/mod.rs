@@ -3,6 +3,7 @@
 
 mod balance;
 mod chain;
+mod interrupt;
 mod listing;
 mod log;
 mod outcome;
@@ -69,9 +70,10 @@ impl Nodes {
     fn client(&self) -> Result<Client, Failure> {
         let given = self.nodes.iter().flat_map(|nodes| nodes.split(',')).map(str::trim);
         let addresses: Vec<&str> = given.filter(|address| !address.is_empty()).collect();
-        let port = |address: &str| address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if let Some(wrong) = addresses.iter().find(|address| port(address).is_none()) {
-            return Err(Failure::usage(format!("{wrong:?} is no address; give HOST:PORT, such as 127.0.0.1:8001")));
+        if let Some(wrong) = addresses.iter().find(|address| !is_address(address)) {
+            return Err(Failure::usage(format!(
+                "{wrong:?} is no address; give HOST:PORT, such as 127.0.0.1:8001, with commas between several"
+            )));
         }
         Client::new(addresses, ClientOptions::default()).map_err(|_| {
             Failure::usage(
@@ -80,6 +82,17 @@ impl Nodes {
             )
         })
     }
+}
+
+/// Whether it can be HOST:PORT. What host there is shows only when it is resolved; this is for lists with blanks, and URLs.
+fn is_address(text: &str) -> bool {
+    let strange = |c: char| c.is_whitespace() || c == '/';
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(strange)
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && port.parse::<u16>().is_ok()
+    })
 }
 
 /// How long to try.
@@ -150,6 +163,17 @@ impl From<ClientError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_a_host_and_a_port() {
+        for right in ["127.0.0.1:8001", "localhost:1", "bank-a.example:65535", "[::1]:8001"] {
+            assert!(is_address(right), "{right:?}");
+        }
+        let wrong = ["", "localhost", ":8001", "a:", "a:+1", "a:65536", "a:1 b:2", "a:1;b:2 ", "http://a:1", "a:1/"];
+        for wrong in wrong {
+            assert!(!is_address(wrong), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {

@@ -5,14 +5,15 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use futures_util::StreamExt as _;
 use futures_util::stream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::interrupt::Interrupt;
 use super::run_id::transfer_ids;
-use super::transfer::{outcome_json, sentence, unknown_json};
+use super::transfer::{interrupted, not_sent_json, outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Output, Report, conclude};
 use crate::client::{Client, ClientError, Outcome, Transfer};
@@ -24,15 +25,16 @@ use crate::types::TransferId;
 const EXAMPLES: &str = "Examples:
   paxbank run transfers.txt
   printf '(A, B, 4)\\n(B, C, 12)   # comments are allowed\\n' | paxbank run -
-  paxbank run transfers.txt --window 10000                          fast: the order between them is not kept
-  paxbank run transfers.txt --run-id 01ARZ3NDEKTSV4RRFFQ69G5FAV     a second run sends nothing twice
+  paxbank run transfers.txt --window 10000      fast: the order between them is not kept
+  paxbank run transfers.txt --run-id RUN_ID     a second run, under the id that the first one told: sends nothing twice
 
 The whole file is read before anything is sent. Each run has an id, told on stderr; the ids of its transfers are derived from
 it and from what each transfer says. After an interruption, run the same file with the same --run-id: what was decided is
-told again, the rest is sent. Where an outcome stays unknown, nothing more is sent. A home remembers a million ids: split
-files that are longer.
+told again, the rest is sent. Where an outcome stays unknown, or a home is not reached, and after Ctrl-C, nothing more is
+sent. A home remembers a million ids: split files that are longer.
 
-Exit status: 0 all decided (a refusal is a result), 2 wrong use, 3 no node reachable, 4 an outcome is unknown.";
+Exit status: 0 all decided (a refusal is a result), 2 wrong use, 3 no node reachable, and some were not sent, 4 an outcome is
+unknown.";
 
 /// Runs a file of transfers, each after the one before.
 #[derive(Args)]
@@ -56,8 +58,17 @@ pub(in crate::cli) struct RunFile {
 /// One line of the file, and what came of it.
 struct Line {
     transfer: Transfer,
-    /// `None` where it was not sent, because of one before.
-    result: Option<Result<Outcome, ClientError>>,
+    result: Result<Outcome, Undecided>,
+}
+
+/// Why a line has no outcome of its own.
+enum Undecided {
+    /// Nobody can tell.
+    Failed(ClientError),
+    /// No node was reached that could have got it.
+    NotReached(ClientError),
+    /// It was not its turn yet when the run stopped; why that was.
+    Behind(&'static str),
 }
 
 /// What came of all of them.
@@ -67,6 +78,7 @@ struct Summary {
     approved: usize,
     refused: usize,
     unknown: usize,
+    not_sent: usize,
 }
 
 impl RunFile {
@@ -83,41 +95,81 @@ impl RunFile {
         // Before anything is sent, and in every form: without it an interrupted run could only be begun anew.
         eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
         let began = Instant::now();
-        let summary = self.send(&client, &bodies(run, &transfers), output).await;
+        let summary = self.send(&client, &bodies(run, &transfers), Interrupt::new()?, output).await;
         let seconds = began.elapsed().as_secs_f64();
         Ok(summary.finished(run, seconds))
     }
 
     /// Sends them in slices, several of which are under way; tells the results in the order of the file.
-    async fn send(&self, client: &Client, transfers: &[Transfer], output: Output) -> Summary {
+    async fn send(&self, client: &Client, transfers: &[Transfer], mut interrupt: Interrupt, output: Output) -> Summary {
         let window = self.window.get();
         let slice = (window / 4).max(1);
         let deadline = self.deadline.deadline;
         let bar = progress(transfers.len());
         let mut summary = Summary::default();
+        let tell = |summary: &mut Summary, line: Line| {
+            if output == Output::Human {
+                bar.suspend(|| conclude(&line.sentence()));
+            }
+            summary.add(line);
+        };
+        let take = |summary: &mut Summary, (slice, results): (&[Transfer], Vec<Result<Outcome, ClientError>>)| {
+            for (transfer, result) in slice.iter().zip(results) {
+                tell(summary, Line { transfer: *transfer, result: result.map_err(Undecided::of) });
+            }
+        };
+        // How many were taken out of the file, and why it ended there.
+        let (mut begun, mut stop) = (0, BEHIND_UNDECIDED);
         let mut slices = transfers.chunks(slice);
         let mut flying = stream::FuturesOrdered::new();
         loop {
             // Nothing is sent behind one that may still be decided: a refusal for want of its money would be final.
-            while flying.len() < window.div_ceil(slice) && summary.unknown == 0 {
+            while flying.len() < window.div_ceil(slice) && summary.unknown + summary.not_sent == 0 {
                 let Some(slice) = slices.next() else { break };
+                begun += slice.len();
                 flying.push_back(async move { (slice, client.transfers(slice, Wait::Local, deadline).await) });
             }
-            let Some((slice, results)) = flying.next().await else { break };
-            for (transfer, result) in slice.iter().zip(results) {
-                let line = Line { transfer: *transfer, result: Some(result) };
-                if output == Output::Human {
-                    bar.suspend(|| conclude(&line.sentence()));
+            let next = tokio::select! {
+                biased;
+                // Before all results: those may come without end.
+                () = interrupt.came() => {
+                    stop = BEHIND_INTERRUPT;
+                    break;
                 }
-                summary.add(line);
-            }
+                next = flying.next() => next,
+            };
+            let Some(told) = next else { break };
+            take(&mut summary, told);
             bar.set_position(summary.lines.len() as u64);
         }
+        // What came together with the interrupt is known all the same.
+        while let Some(Some(told)) = flying.next().now_or_never() {
+            take(&mut summary, told);
+        }
+        // What is still under way here was cut off: it may be decided, now or later.
+        drop(flying);
+        for transfer in &transfers[summary.lines.len()..begun] {
+            tell(&mut summary, Line { transfer: *transfer, result: Ok(interrupted(transfer.0)) });
+        }
         bar.finish_and_clear();
-        for transfer in &transfers[summary.lines.len()..] {
-            summary.add(Line { transfer: *transfer, result: None });
+        for transfer in &transfers[begun..] {
+            summary.add(Line { transfer: *transfer, result: Err(Undecided::Behind(stop)) });
         }
         summary
+    }
+}
+
+const BEHIND_UNDECIDED: &str = "it was not sent, because one before is not decided";
+const BEHIND_INTERRUPT: &str = "it was not sent, because the run was interrupted before";
+
+impl Undecided {
+    fn of(error: ClientError) -> Self {
+        match error {
+            ClientError::NoNode(_) | ClientError::WrongPlace(_) | ClientError::UnknownNode(_) => {
+                Self::NotReached(error)
+            }
+            error => Self::Failed(error),
+        }
     }
 }
 
@@ -125,10 +177,11 @@ impl Line {
     fn sentence(&self) -> String {
         let Transfer(id, from, to, amount) = self.transfer;
         let told = match &self.result {
-            Some(Ok(outcome @ Outcome::Unknown(_))) => format!("{}; id {id}", sentence(outcome)),
-            Some(Ok(outcome)) => sentence(outcome),
-            Some(Err(error)) => format!("unknown: {error}; id {id}"),
-            None => "not sent".to_owned(),
+            Ok(outcome @ Outcome::Unknown(_)) => format!("{}; id {id}", sentence(outcome)),
+            Ok(outcome) => sentence(outcome),
+            Err(Undecided::Failed(error)) => format!("unknown: {error}; id {id}"),
+            Err(Undecided::NotReached(error)) => format!("not sent: {error}"),
+            Err(Undecided::Behind(_)) => "not sent".to_owned(),
         };
         format!("{:<16}  {told}", transfer_text(from, to, amount))
     }
@@ -136,41 +189,37 @@ impl Line {
     fn json(&self) -> Value {
         let Transfer(id, from, to, amount) = self.transfer;
         let mut json = match &self.result {
-            Some(Ok(outcome)) => outcome_json(id, outcome),
-            Some(Err(error)) => unknown_json(id, error.code(), &error.to_string()),
-            None => unknown_json(id, "not_sent", "it was not sent, because the outcome of one before is unknown"),
+            Ok(outcome) => outcome_json(id, outcome),
+            Err(Undecided::Failed(error)) => unknown_json(id, error.code(), &error.to_string()),
+            Err(Undecided::NotReached(error)) => not_sent_json(id, error.code(), &error.to_string()),
+            Err(Undecided::Behind(why)) => not_sent_json(id, "not_sent", why),
         };
         (json["from"], json["to"], json["amount"]) = (json!(from), json!(to), json!(amount));
         json
-    }
-
-    /// Whether a node may have got it.
-    fn may_have_arrived(&self) -> bool {
-        !matches!(&self.result, None | Some(Err(ClientError::NoNode(_))))
     }
 }
 
 impl Summary {
     fn add(&mut self, line: Line) {
         match &line.result {
-            Some(Ok(Outcome::Approved(_))) => self.approved += 1,
-            Some(Ok(Outcome::Refused(_))) => self.refused += 1,
-            _ => self.unknown += 1,
+            Ok(Outcome::Approved(_)) => self.approved += 1,
+            Ok(Outcome::Refused(_)) => self.refused += 1,
+            Ok(Outcome::Unknown(_)) | Err(Undecided::Failed(_)) => self.unknown += 1,
+            Err(Undecided::NotReached(_) | Undecided::Behind(_)) => self.not_sent += 1,
         }
         self.lines.push(line);
     }
 
     fn finished(self, run: TransferId, seconds: f64) -> Finished {
-        let Self { lines, approved, refused, unknown } = self;
-        let status = match unknown {
-            0 => 0,
-            _ if lines.iter().any(Line::may_have_arrived) => 4,
-            _ => 3,
+        let Self { lines, approved, refused, unknown, not_sent } = self;
+        let status = match (unknown, not_sent) {
+            (0, 0) => 0,
+            (0, _) => 3,
+            _ => 4,
         };
-        let unsent = lines.iter().filter(|line| line.result.is_none()).count();
-        let unsent = if unsent == 0 { String::new() } else { format!(" ({unsent} of them not sent)") };
+        let unsent = if not_sent == 0 { String::new() } else { format!(", {not_sent} not sent") };
         let mut human = format!("{approved} approved, {refused} refused, {unknown} unknown{unsent} in {seconds:.3} s");
-        if unknown > 0 {
+        if unknown + not_sent > 0 {
             human.push_str(&format!("\nTo go on, run the same file with --run-id {run}: nothing is sent twice."));
         }
         let json = json!({
@@ -179,6 +228,7 @@ impl Summary {
             "approved": approved,
             "refused": refused,
             "unknown": unknown,
+            "not_sent": not_sent,
             "seconds": seconds,
         });
         Finished { report: Some(Report { human, json }), status }

@@ -42,7 +42,7 @@ fn report(report: &StatusReport) -> Report {
     let mut human = table(report);
     for status in report.nodes.values().flatten() {
         if let Some(reason) = &status.reason {
-            human.push_str(&format!("\n{} stopped: {reason}", status.node));
+            human.push_str(&format!("\n{}, {}: {reason}", status.node, status.state.name()));
         }
     }
     for error in report.failed.values() {

@@ -3,27 +3,28 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::interrupt::Interrupt;
 use super::{Deadline, Nodes, Until};
 use crate::cli::{Failure, Finished, Report};
-use crate::client::{ClientError, Outcome};
+use crate::client::{ClientError, Outcome, Unknown, Why};
 use crate::ledger::{Approval, Request, Wait};
 use crate::render::{reason_text, transfer_text};
 use crate::types::{AccountId, Amount, TransferId};
 
 const EXAMPLES: &str = "Examples:
   export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
-  paxbank transfer alice@A bob@B 250
+  paxbank transfer A B 250
   paxbank transfer A B 20 --wait settled --deadline 30s
-  paxbank transfer A B 20 --id 01ARZ3NDEKTSV4RRFFQ69G5FAV      ask again: the same id is executed once
+  paxbank transfer A B 20 --id ID      ask again, under the id that was told: it is executed once
 
-Exit status: 0 approved, 1 refused, 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown: ask again under
-the same id, or with paxbank outcome.";
+Exit status: 0 approved, 1 refused, 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown, also after
+Ctrl-C: ask again under the same id, or with paxbank outcome.";
 
 /// Transfers money from one account to another; the home of the first decides.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct MakeTransfer {
-    /// The account to debit, such as alice@A; A stands for A@A, node A's own account.
+    /// The account to debit, NAME@NODE; A stands for A@A, node A's own account.
     from: AccountId,
     /// The account to credit.
     to: AccountId,
@@ -48,7 +49,14 @@ impl MakeTransfer {
         let Self { from, to, amount, wait, .. } = self;
         let id = self.id.unwrap_or_else(|| client.new_id());
         let request = Request { id, from, to, amount, wait: wait.into() };
-        let outcome = client.transfer(request, self.deadline.deadline).await.map_err(|error| match error {
+        let mut interrupt = Interrupt::new()?;
+        let told = tokio::select! {
+            biased;
+            told = client.transfer(request, self.deadline.deadline) => told,
+            // It may be on its way, or executed: whoever interrupts this must get the id to ask for.
+            () = interrupt.came() => Ok(interrupted(id)),
+        };
+        let outcome = told.map_err(|error| match error {
             ClientError::NoNode(_) => {
                 let failure = Failure::from(error);
                 Failure { message: format!("{}; nothing was sent", failure.message), ..failure }
@@ -57,6 +65,11 @@ impl MakeTransfer {
         })?;
         Ok(finished(&request, &outcome))
     }
+}
+
+/// The outcome of a transfer that is waited for no longer.
+pub(super) fn interrupted(id: TransferId) -> Outcome {
+    Outcome::Unknown(Unknown { id, why: Why::Interrupted })
 }
 
 /// What came of one transfer, in both forms, and the exit status for it.
@@ -108,6 +121,11 @@ pub(super) fn outcome_json(id: TransferId, outcome: &Outcome) -> Value {
 /// A transfer of which nobody can tell what became, or will, for programs.
 pub(super) fn unknown_json(id: TransferId, code: &str, message: &str) -> Value {
     no_entry(id, "unknown", json!({ "code": code, "message": message }))
+}
+
+/// A transfer that no node can have got, for programs.
+pub(super) fn not_sent_json(id: TransferId, code: &str, message: &str) -> Value {
+    no_entry(id, "not_sent", json!({ "code": code, "message": message }))
 }
 
 fn no_entry(id: TransferId, outcome: &str, reason: Value) -> Value {

@@ -26,7 +26,7 @@ or two differ.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Verify {
-    /// How long to try for each page before giving up: 500ms, 10s, 2m.
+    /// How long to try to reach the nodes, all at the same time, and then for each page: 500ms, 10s, 2m.
     #[command(flatten)]
     deadline: Deadline,
     #[command(flatten)]
@@ -50,11 +50,17 @@ struct Reference {
 impl Verify {
     pub(super) async fn run(self) -> Result<Finished, Failure> {
         let client = self.nodes.client()?;
-        let nodes = client.nodes(self.deadline.deadline).await?;
+        let (geneses, missing) = client.geneses(self.deadline.deadline).await?;
         let mut reference = None;
         let (mut verified, mut not_heard) = (BTreeMap::new(), BTreeMap::new());
-        for node in nodes.into_keys() {
-            match self.verify(&client, node, &mut reference).await {
+        for (node, error) in missing {
+            match Fault::of(node, error) {
+                Fault::Damage(failure) => return Err(failure),
+                Fault::NotHeard(error) => drop(not_heard.insert(node, error)),
+            }
+        }
+        for (node, genesis) in geneses {
+            match self.verify(&client, node, &genesis, &mut reference).await {
                 Ok(end) => drop(verified.insert(node, end)),
                 Err(Fault::Damage(failure)) => return Err(failure),
                 Err(Fault::NotHeard(error)) => drop(not_heard.insert(node, error)),
@@ -71,17 +77,17 @@ impl Verify {
         &self,
         client: &Client,
         node: NodeId,
+        genesis: &Genesis,
         reference: &mut Option<Reference>,
     ) -> Result<Verified, Fault> {
         let within = self.deadline.deadline;
         let fault = |error| Fault::of(node, error);
-        let genesis = client.genesis(Some(node), within).await.map_err(fault)?.told;
-        let mut bank = Bank::new(&genesis);
+        let mut bank = Bank::new(genesis);
         let mut hashes = vec![genesis.id()];
         let mut pages = client.chain(Some(node), Height(1), None, within);
         while let Some(page) = pages.next().await.map_err(fault)? {
             for block in page {
-                step(&mut bank, &genesis, &block)
+                step(&mut bank, genesis, &block)
                     .map_err(|what| Fault::damage(format!("block {} of node {node}: {what}", block.height())))?;
                 hashes.push(block.hash());
             }
@@ -149,7 +155,12 @@ fn report(client: &Client, verified: &BTreeMap<NodeId, Verified>, not_heard: &BT
         nodes.insert(node.to_string(), json!({ "height": height, "tip": tip, "total": total }));
     }
     let common = verified.values().map(|end| end.height).min().unwrap_or_default();
-    lines.push(format!("The chains agree: each two as far as both go, all of these up to height {common}."));
+    lines.push(match verified.keys().next() {
+        Some(node) if verified.len() == 1 => {
+            format!("Only {node} was heard: there is no other chain to compare this one with.")
+        }
+        _ => format!("The chains agree: each two as far as both go, all of these up to height {common}."),
+    });
     lines.extend(not_heard.iter().map(|(node, error)| format!("{node}  not heard: {error}")));
     let not_heard = not_heard.iter().map(|(node, error)| (node.to_string(), json!(error.to_string())));
     let not_heard: Value = not_heard.collect::<serde_json::Map<_, _>>().into();
