@@ -22,7 +22,7 @@ need patch patch
 # Debian starts a service on port 6379 along with it. No test uses that one: each starts a server of its own, elsewhere.
 need redis-server redis-server
 
-echo "tests: units, actors, stores, example and simulation"
+echo "tests: units, actors, stores, sockets, clients, processes, example and simulation"
 cargo test --locked
 if [ "${PLANTED:-1}" != 0 ]; then
     echo "tests: does the simulation notice? Planting known bugs in a copy of the tree"
