@@ -15,7 +15,8 @@ use super::Failure;
 pub(super) fn to_stderr(json: bool) -> Result<(), Failure> {
     let text = std::env::var("RUST_LOG").unwrap_or_default();
     let wrong = |error| Failure::usage(format!("RUST_LOG={text} is no filter ({error}); give a level, such as debug"));
-    let said: Targets = text.parse().map_err(wrong)?;
+    // An empty filter would be read as one that lets nothing pass.
+    let said: Targets = if text.trim().is_empty() { Targets::new() } else { text.parse().map_err(wrong)? };
     let filter = if said.default_level().is_some() { said } else { said.with_default(Level::INFO) };
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = match json {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::bank::{Bank, NAMES, Stores};
-use crate::process::{PATIENCE, fails_to_start};
+use crate::process::{NodeProcess, PATIENCE, fails_to_start, fails_to_start_with};
 
 #[tokio::test]
 async fn the_worked_example_through_the_command_line() {
@@ -185,6 +185,23 @@ async fn wrong_flags_are_named_with_what_to_do() {
         assert!(log.contains(expected), "{expected:?} is not in {log}");
         assert!(!directory.path().join("A.redb").exists(), "nothing was created");
     }
+}
+
+#[tokio::test]
+async fn a_filter_of_logs_adds_to_what_is_logged_anyhow_or_is_an_error() {
+    let alone: Vec<String> =
+        ["--id", "A", "--store", "memory", "--peer-listen", "127.0.0.1:0", "--client-listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .into();
+    for level in ["", "some::target=debug", "info"] {
+        let node = NodeProcess::start(&alone, level).await;
+        node.logged("a bank of one node").await;
+        let (status, log) = node.terminate().await;
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+    let (code, log) = fails_to_start_with(&alone, "paxos_banking=loud").await;
+    assert_eq!(code, Some(2), "{log}");
+    assert!(log.contains("RUST_LOG=paxos_banking=loud is no filter"), "{log}");
 }
 
 #[tokio::test]

@@ -110,11 +110,16 @@ impl NodeProcess {
 }
 
 fn spawn(arguments: &[String], level: &str) -> (Child, Log, JoinHandle<()>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_paxbank"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paxbank"));
+    match level {
+        // What a node logs when nobody says anything.
+        "info" => command.env_remove("RUST_LOG"),
+        level => command.env("RUST_LOG", level),
+    };
+    let mut child = command
         .arg("node")
         .args(arguments)
         .args(["--log-format", "json"])
-        .env("RUST_LOG", level)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -134,7 +139,12 @@ fn spawn(arguments: &[String], level: &str) -> (Child, Log, JoinHandle<()>) {
 
 /// Runs a node that must end by itself: its exit status, and what it logged or printed on stderr.
 pub async fn fails_to_start(arguments: &[String]) -> (Option<i32>, String) {
-    let (mut child, log, reader) = spawn(arguments, "info");
+    fails_to_start_with(arguments, "info").await
+}
+
+/// The same with another filter of its log.
+pub async fn fails_to_start_with(arguments: &[String], level: &str) -> (Option<i32>, String) {
+    let (mut child, log, reader) = spawn(arguments, level);
     let status = timeout(PATIENCE, child.wait()).await.expect("it ends in bounded time").unwrap();
     reader.await.unwrap();
     (status.code(), log.text())
