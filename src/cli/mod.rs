@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod log;
 mod node;
+mod signals;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use super::signals::Signals;
 use super::{Failure, Report, log};
 use crate::actors::network::NetworkTiming;
 use crate::entropy::Entropy;
@@ -248,46 +249,4 @@ async fn until_signal(server: Server, mut signals: Signals, at_once: &Cell<bool>
     info!(%height, "stopped");
     let json = json!({ "node": node, "state": state.name(), "height": height, "tip": tip });
     Ok(Report { human: String::new(), json })
-}
-
-/// The signals that stop a node.
-#[cfg(unix)]
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let cannot = |error| Failure::usage(format!("signals cannot be caught: {error}"));
-        let terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        let interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-        Ok(Self { terminate, interrupt })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "Ctrl-C",
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> &'static str {
-        // Where Ctrl-C cannot be caught, the process is ended by it.
-        drop(tokio::signal::ctrl_c().await);
-        "Ctrl-C"
-    }
 }

@@ -205,6 +205,17 @@ async fn no_input_brings_a_node_down_and_honest_clients_go_on() {
 }
 
 #[actix_rt::test]
+async fn a_place_that_silence_fills_is_soon_free_again() {
+    let server = alone().await;
+    let mut mute = Client::connect(server.client_address()).await;
+    // A frame that is begun and not finished.
+    let mut slow = Client::greeted(server.client_address()).await;
+    slow.raw(&[0, 0, 1, 0, 0x82]).await;
+    assert_eq!(mute.until_closed().await, [], "it said no hello");
+    assert_eq!(slow.until_closed().await, []);
+}
+
+#[actix_rt::test]
 async fn a_client_that_reads_nothing_is_not_read_from_either_and_holds_up_nobody() {
     let server = alone().await;
     let mut deaf = Client::greeted(server.client_address()).await;

@@ -3,7 +3,6 @@
 
 mod balance;
 mod chain;
-mod interrupt;
 mod listing;
 mod log;
 mod outcome;

@@ -11,10 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::interrupt::Interrupt;
 use super::run_id::transfer_ids;
 use super::transfer::{interrupted, not_sent_json, outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
+use crate::cli::signals::Signals;
 use crate::cli::{Failure, Finished, Output, Report, conclude};
 use crate::client::{Client, ClientError, Outcome, Transfer};
 use crate::ledger::Wait;
@@ -95,13 +95,13 @@ impl RunFile {
         // Before anything is sent, and in every form: without it an interrupted run could only be begun anew.
         eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
         let began = Instant::now();
-        let summary = self.send(&client, &bodies(run, &transfers), Interrupt::new()?, output).await;
+        let summary = self.send(&client, &bodies(run, &transfers), Signals::new()?, output).await;
         let seconds = began.elapsed().as_secs_f64();
         Ok(summary.finished(run, seconds))
     }
 
     /// Sends them in slices, several of which are under way; tells the results in the order of the file.
-    async fn send(&self, client: &Client, transfers: &[Transfer], mut interrupt: Interrupt, output: Output) -> Summary {
+    async fn send(&self, client: &Client, transfers: &[Transfer], mut signals: Signals, output: Output) -> Summary {
         let window = self.window.get();
         let slice = (window / 4).max(1);
         let deadline = self.deadline.deadline;
@@ -132,7 +132,7 @@ impl RunFile {
             let next = tokio::select! {
                 biased;
                 // Before all results: those may come without end.
-                () = interrupt.came() => {
+                _ = signals.next() => {
                     stop = BEHIND_INTERRUPT;
                     break;
                 }

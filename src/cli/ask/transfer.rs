@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::interrupt::Interrupt;
 use super::{Deadline, Nodes, Until};
+use crate::cli::signals::Signals;
 use crate::cli::{Failure, Finished, Report};
 use crate::client::{ClientError, Outcome, Unknown, Why};
 use crate::ledger::{Approval, Request, Wait};
@@ -49,12 +49,12 @@ impl MakeTransfer {
         let Self { from, to, amount, wait, .. } = self;
         let id = self.id.unwrap_or_else(|| client.new_id());
         let request = Request { id, from, to, amount, wait: wait.into() };
-        let mut interrupt = Interrupt::new()?;
+        let mut signals = Signals::new()?;
         let told = tokio::select! {
             biased;
             told = client.transfer(request, self.deadline.deadline) => told,
             // It may be on its way, or executed: whoever interrupts this must get the id to ask for.
-            () = interrupt.came() => Ok(interrupted(id)),
+            _ = signals.next() => Ok(interrupted(id)),
         };
         let outcome = told.map_err(|error| match error {
             ClientError::NoNode(_) => {

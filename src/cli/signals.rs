@@ -1,16 +1,16 @@
-//! Signals to a command that has something under way: it ends at once, but tells what it knows, ids above all.
+//! Signals to a command: from when they are listened for, they end the process no more by themselves.
 
-use crate::cli::Failure;
+use super::Failure;
 
-/// Ctrl-C and SIGTERM. From when this is made they end the process no more by themselves.
+/// SIGTERM and Ctrl-C.
 #[cfg(unix)]
-pub(super) struct Interrupt {
+pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-impl Interrupt {
+impl Signals {
     pub(super) fn new() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
         let cannot = |error| Failure::usage(format!("signals cannot be caught: {error}"));
@@ -19,27 +19,29 @@ impl Interrupt {
         Ok(Self { terminate, interrupt })
     }
 
-    /// Until one comes.
-    pub(super) async fn came(&mut self) {
+    /// The name of the next one, once it comes.
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            biased;
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
         }
     }
 }
 
 /// Ctrl-C.
 #[cfg(not(unix))]
-pub(super) struct Interrupt;
+pub(super) struct Signals;
 
 #[cfg(not(unix))]
-impl Interrupt {
+impl Signals {
     pub(super) fn new() -> Result<Self, Failure> {
         Ok(Self)
     }
 
-    /// Until it comes.
-    pub(super) async fn came(&mut self) {
+    pub(super) async fn next(&mut self) -> &'static str {
+        // Where Ctrl-C cannot be caught, the process is ended by it.
         drop(tokio::signal::ctrl_c().await);
+        "Ctrl-C"
     }
 }
