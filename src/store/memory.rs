@@ -178,6 +178,16 @@ impl Disk {
         self.state().cached.clone()
     }
 
+    /// What a crash would leave, while nothing that was applied and not flushed is kept by luck.
+    pub fn durable(&self) -> Image {
+        self.state().durable.clone()
+    }
+
+    /// A field as a crash would leave it.
+    pub fn durable_field(&self, name: &str) -> Option<Vec<u8>> {
+        self.state().durable.fields.get(name).cloned()
+    }
+
     /// Puts an older, or a damaged, image in place: what a restored backup does.
     pub fn restore(&self, image: Image) {
         let mut state = self.state();
@@ -290,5 +300,25 @@ impl Store for MemoryStore {
 
     fn describe(&self) -> String {
         "memory".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_durable_lags_behind_what_is_seen_until_it_is_flushed() {
+        let disk = Disk::new();
+        let epoch = disk.open().take_epoch(1).unwrap();
+        let head = |value: &[u8]| (field::HEAD.to_owned(), Some(value.to_vec()));
+        let fields = BTreeMap::from([head(b"head")]);
+        let write = Write { epoch, number: 1, head_before: None, appends: Vec::new(), trims: Vec::new(), fields };
+        disk.apply(&write).unwrap();
+        assert!(disk.snapshot().fields.contains_key(field::HEAD));
+        assert_eq!((disk.durable_field(field::HEAD), disk.durable().fields.len()), (None, 1), "only the epoch");
+        disk.flush();
+        assert_eq!(disk.durable_field(field::HEAD), Some(b"head".to_vec()));
+        assert_eq!(disk.durable(), disk.snapshot());
     }
 }
