@@ -175,9 +175,12 @@ impl LedgerActor {
         BankView {
             height: self.core.bank().height(),
             tip: self.core.bank().tip(),
+            state: self.core.bank().state(),
             settled: self.core.bank().balances().clone(),
             spendable: self.core.spendable().clone(),
             log: seqs.zip(self.core.log()).map(entry).collect(),
+            waiting: self.core.waiting_len(),
+            remembered: self.core.remembered_len(),
         }
     }
 }

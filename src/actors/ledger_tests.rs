@@ -343,7 +343,24 @@ async fn r3_a_reader_waits_until_what_it_is_shown_is_durable() {
     assert_eq!((view.settled[&account], view.spendable[&account]), (Amount::new(100), Amount::new(40)));
     let operation = transfer(1, "A", "B", 60);
     assert_eq!(view.log, [Entry { origin: node("A"), seq: Seq(1), operation }]);
-    assert_eq!((view.height, view.tip), (Height(0), genesis().id()));
+    assert_eq!((view.height, view.tip, view.state), (Height(0), genesis().id(), genesis().state_hash()));
+    assert_eq!((view.waiting, view.remembered), (0, 1));
+}
+
+#[actix_rt::test]
+async fn a_view_counts_those_that_wait_whether_their_client_does_or_not() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let view = async |counts: (usize, usize)| {
+        let (reply_to, view) = oneshot::channel();
+        ledger.do_send(ReadBank(reply_to));
+        let view = view.await.unwrap();
+        assert_eq!((view.waiting, view.remembered), counts);
+    };
+    let batch = ledger.send(submit(&probes, &[(1, "B", 130), (1, "B", 130), (2, "B", 140)])).await.unwrap();
+    view((3, 0)).await;
+    ledger.do_send(StopWaiting(batch));
+    view((2, 0)).await;
 }
 
 #[actix_rt::test]

@@ -20,12 +20,18 @@ pub struct BankView {
     pub height: Height,
     /// Hash of its last block.
     pub tip: Hash,
+    /// The state hash at that height.
+    pub state: Hash,
     /// All settled balances.
     pub settled: BTreeMap<AccountId, Amount>,
     /// What the accounts of this home can spend.
     pub spendable: BTreeMap<AccountId, Amount>,
     /// This home's unsettled entries.
     pub log: Vec<Entry>,
+    /// How many tickets and requests count against the bound of those that wait for a settlement.
+    pub waiting: usize,
+    /// How many outcomes are remembered.
+    pub remembered: usize,
 }
 
 /// Asks the Ledger for a [`BankView`].

@@ -58,8 +58,7 @@ impl Home {
         if self.covers(&request) {
             return self.approve(step, &request, &[(ticket, request.wait)]);
         }
-        // Parked requests whose clients left count as well: they stay until they are decided.
-        if self.open.len().max(self.parked.len()) >= self.limits.waiting_max {
+        if self.waiting_len() >= self.limits.waiting_max {
             return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
         }
         self.last_mark += 1;

@@ -98,6 +98,17 @@ impl Home {
         }
     }
 
+    /// What counts against the bound of those that wait: tickets that are not answered, or parked requests where these
+    /// are more, since requests that clients left behind stay until they are decided.
+    pub fn waiting_len(&self) -> usize {
+        self.open.len().max(self.parked.len())
+    }
+
+    /// How many outcomes are remembered.
+    pub fn remembered_len(&self) -> usize {
+        self.memory.len()
+    }
+
     /// What this home knows of an id, for each debit account that it was used with.
     pub fn trace(&self, id: TransferId) -> Vec<Trace> {
         let parked = self.parked.values().map(|parked| &parked.request).filter(|request| request.id == id);
