@@ -1,11 +1,12 @@
 //! A whole cluster in one process: complete nodes, each on a `LocalSet` of its own, over in-process links. Dropping a
 //! node's `LocalSet` is the crash: its actors, queues and futures go with it, its store stays.
 
+mod running;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use actix::{Actor, Addr, Context, Handler, Message as ActixMessage};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, LocalSet};
 
 use crate::actors::message::{Connected, Happened, Incoming, NodeEvent, Outgoing};
 use crate::effect::HaltReason;
@@ -14,6 +15,7 @@ use crate::ledger::{Answer, Genesis, HomeLimits, Request};
 use crate::node::{LinkPort, Node, NodeConfig, NotRunning, Seams, Timing};
 use crate::store::{Disk, STORE_WAIT, StoreAddress, StoreError, StoreThread, patiently};
 use crate::types::{Epoch, Height, NodeId};
+pub use running::RunningNode;
 
 /// How to run a cluster in one process.
 #[derive(Clone, Debug)]
@@ -62,46 +64,6 @@ pub enum ClusterError {
 
 /// Sees each message between nodes as it passes; where it says `false`, the message is lost.
 pub type Tap = Box<dyn FnMut(&Outgoing) -> bool>;
-
-/// A node on a `LocalSet` of its own, which can be crashed.
-pub struct RunningNode {
-    node: Node,
-    /// Holds the `LocalSet`.
-    task: JoinHandle<()>,
-}
-
-impl RunningNode {
-    /// Starts a node.
-    ///
-    /// # Errors
-    /// What its store says.
-    pub async fn start(config: NodeConfig, seams: Seams) -> Result<Self, StoreError> {
-        let (started, node) = oneshot::channel();
-        let run = async {
-            let node = Node::start(config, seams).await;
-            let runs = node.is_ok();
-            drop(started.send(node));
-            if runs {
-                std::future::pending::<()>().await;
-            }
-        };
-        let task = tokio::task::spawn_local(async move { LocalSet::new().run_until(run).await });
-        let node = node.await.unwrap_or_else(|_| Err(StoreError::Unknown("the start was cut off".to_owned())))?;
-        Ok(Self { node, task })
-    }
-
-    /// The node.
-    pub fn node(&self) -> &Node {
-        &self.node
-    }
-
-    /// Crashes it: nothing of it is left but its store, which is closed when this returns.
-    pub async fn kill(self) {
-        self.task.abort();
-        // The only result of an aborted task is that what it held is gone.
-        drop(self.task.await);
-    }
-}
 
 /// A running cluster.
 pub struct Cluster {
