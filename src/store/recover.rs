@@ -268,7 +268,7 @@ pub(super) fn replay(
     let mut bank = Bank::new(&start.genesis);
     let mut settled_at = BTreeMap::new();
     let mut next = 0;
-    for_each_record(store, Stream::Chain, 0, |id, bytes| {
+    for_each_record(store, Stream::Chain, |id, bytes| {
         let key = Stream::Chain.key(id);
         if id != next {
             return Err(StoreError::missing(Stream::Chain.key(next)));
@@ -323,8 +323,11 @@ pub(super) fn replay(
 pub(super) fn load_log(store: &mut dyn Store, head: &Head) -> Result<Vec<Operation>, StoreError> {
     let mut log: Vec<Operation> = Vec::new();
     let mut next = head.log_first.0;
-    for_each_record(store, Stream::Log, next, |id, bytes| {
+    for_each_record(store, Stream::Log, |id, bytes| {
         let key = Stream::Log.key(id);
+        if id < head.log_first.0 {
+            return Err(left_over(key));
+        }
         if id > head.log_last.0 {
             return Err(StoreError::corrupt(key, format!("the head knows of entries up to {} only", head.log_last)));
         }
@@ -355,8 +358,11 @@ pub(super) fn load_refused(
     memory: &mut Memory,
 ) -> Result<(), StoreError> {
     let mut next = head.refused_first;
-    for_each_record(store, Stream::Refused, next, |id, bytes| {
+    for_each_record(store, Stream::Refused, |id, bytes| {
         let key = Stream::Refused.key(id);
+        if id < head.refused_first {
+            return Err(left_over(key));
+        }
         if id != next {
             return Err(StoreError::missing(Stream::Refused.key(next)));
         }
@@ -378,14 +384,18 @@ pub(super) fn load_refused(
     Ok(())
 }
 
+/// The write that moved the stream's beginning took this away as well, or it is there in part only.
+fn left_over(key: String) -> StoreError {
+    StoreError::corrupt(key, "the head says that it was trimmed")
+}
+
 /// Shows the records of a stream one by one, a bounded part of them in memory.
 fn for_each_record(
     store: &mut dyn Store,
     stream: Stream,
-    from: u64,
     mut each: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut next = Some(from);
+    let mut next = Some(0);
     while let Some(from) = next {
         let records = store.read(stream, from, u64::MAX, CHUNK_BYTES)?;
         for (id, bytes) in &records {
