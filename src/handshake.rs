@@ -302,7 +302,10 @@ impl Link {
             height: hello.height,
             client_address: hello.client_address.clone().filter(|address| address.len() <= ADDRESS_BYTES_MAX),
         }));
-        effects.push(act(LinkAction::Witness(hello.known.clone())));
+        // What the peer has seen of another incarnation says nothing of this store: that it was another says it all.
+        if hello.known.incarnation.is_none_or(|known| known == self.own.incarnation) {
+            effects.push(act(LinkAction::Witness(hello.known.clone())));
+        }
         // A process that voted once votes on: a HELLO that says otherwise is an older one, which was overtaken.
         let voted = self.greeted.is_some_and(|(epoch, votes)| epoch == hello.epoch && votes);
         let votes = hello.votes || voted;
