@@ -236,6 +236,13 @@ pub struct MemoryStore {
     disk: Disk,
 }
 
+impl MemoryStore {
+    /// The disk under it.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+}
+
 impl Store for MemoryStore {
     fn take_epoch(&mut self, token: u64) -> Result<Epoch, StoreError> {
         let mut state = self.disk.state();

@@ -60,7 +60,11 @@ impl Answerer {
 }
 
 impl Service {
-    async fn answer(&self, ask: Ask) -> Result<Told, Failure> {
+    /// Answers a question as a connection would: for whoever is in the same process, and needs no socket.
+    ///
+    /// # Errors
+    /// Why there is no answer; [`FailureCode::BadCall`] to transfers, which go to the Ledger.
+    pub async fn answer(&self, ask: Ask) -> Result<Told, Failure> {
         match ask {
             Ask::Hello { .. } => self.welcome().await,
             Ask::Status => self.status().await.map(Told::Status),
