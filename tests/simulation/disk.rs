@@ -1,7 +1,8 @@
-//! A store whose writes take virtual time, and fail as the seed says: not written, unknown, or lost in a crash because
-//! they were not synced.
+//! A store whose writes take virtual time, and fail as the seed says: not written, unknown, lost in a crash because they
+//! were not synced, or torn; and whose bytes flip, vanish and go back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,17 @@ use futures_util::FutureExt;
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::Block;
 use paxos_banking::paxos::BlocksRequest;
+use paxos_banking::store::memory::Image;
+use paxos_banking::store::record::{self, Kind};
 use paxos_banking::store::{
-    Disk, MemoryStore, RecoverOptions, Recovered, Store, StoreError, StoreFuture, StoreHost, Write, read_blocks,
-    recover,
+    Disk, Head, MemoryStore, RecoverOptions, Recovered, Store, StoreError, StoreFuture, StoreHost, Stream, Write,
+    field, read_blocks, recover,
 };
-use paxos_banking::types::Epoch;
+use paxos_banking::types::{Epoch, NodeId};
+use tokio::sync::mpsc;
+
+use crate::properties as must;
+use crate::record::{Process, Shared};
 
 /// How a disk behaves.
 #[derive(Clone, Copy, Debug)]
@@ -31,99 +38,360 @@ impl DiskHealth {
     pub const GOOD: Self = Self { delay_max: Duration::from_millis(2), fails_permille: 0, unknown_permille: 0 };
 }
 
-/// What a node's disk went through, over all its processes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DiskStats {
-    pub writes: u64,
-    pub failed: u64,
-    pub unknown: u64,
-    /// Writes that a crash took back, because they were not synced.
-    pub torn: u64,
+/// Where in a write a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Nothing of it is on the disk.
+    Before,
+    /// It is on the disk and not synced.
+    Unsynced,
+    /// It is durable, and nobody knows.
+    After,
 }
 
-/// One node's disk, which its crashes leave behind.
+/// What was done to a disk behind its node's back, and can be undone.
+pub enum Damage {
+    /// This record or field was these bytes, and is those.
+    Flipped { key: String, good: Vec<u8>, bad: Vec<u8> },
+    /// A write is there in part; this is the store without it.
+    Torn(Image),
+}
+
+/// A write that a process has asked for, and that is not on the disk yet.
+struct InFlight {
+    number: u64,
+    process: Process,
+    write: Arc<Write>,
+    /// What became of it, where that was earlier than its own time: while another process read the store.
+    done: Option<Result<(), StoreError>>,
+}
+
+/// One node's disk, which its crashes leave behind. Clones are the same disk.
 #[derive(Clone)]
-pub struct SimDisk {
-    pub disk: Disk,
-    pub health: Rc<RefCell<DiskHealth>>,
-    pub stats: Rc<RefCell<DiskStats>>,
-    unsynced: Rc<RefCell<bool>>,
+pub struct SimDisk(Rc<State>);
+
+struct State {
+    node: NodeId,
+    disk: Disk,
+    health: Cell<DiskHealth>,
+    /// The process that took the store last.
+    owner: Cell<Process>,
+    in_flight: RefCell<Vec<InFlight>>,
+    last_number: Cell<u64>,
+    unsynced: Cell<bool>,
+    /// So many writes from now a process dies at this point.
+    dies: Cell<Option<(u64, Point)>>,
+    died: mpsc::UnboundedSender<(NodeId, Process, Point)>,
+    damage: RefCell<Option<Damage>>,
+    record: Shared,
 }
 
 impl SimDisk {
-    pub fn new() -> Self {
-        Self {
-            disk: Disk::new(),
-            health: Rc::new(RefCell::new(DiskHealth::GOOD)),
-            stats: Rc::default(),
-            unsynced: Rc::default(),
-        }
+    pub fn new(node: NodeId, record: Shared, died: mpsc::UnboundedSender<(NodeId, Process, Point)>) -> Self {
+        let disk = Disk::new();
+        record.borrow_mut().disks.insert(node, disk.clone());
+        Self(Rc::new(State {
+            node,
+            disk,
+            health: Cell::new(DiskHealth::GOOD),
+            owner: Cell::new(0),
+            in_flight: RefCell::default(),
+            last_number: Cell::new(0),
+            unsynced: Cell::new(false),
+            dies: Cell::new(None),
+            died,
+            damage: RefCell::default(),
+            record,
+        }))
     }
 
-    pub fn host(&self, entropy: Entropy) -> Box<dyn StoreHost> {
-        let store = Rc::new(RefCell::new(self.disk.open()));
-        Box::new(SimHost { disk: self.clone(), store, entropy })
+    pub fn host(&self, process: Process, entropy: Entropy) -> Box<dyn StoreHost> {
+        Box::new(SimHost { disk: self.clone(), process, store: self.0.disk.open(), entropy })
+    }
+
+    pub fn set_health(&self, health: DiskHealth) {
+        self.0.health.set(health);
+    }
+
+    /// So many writes from now the process that writes dies at this point.
+    pub fn die_at(&self, writes: u64, point: Point) {
+        self.0.dies.set(Some((writes, point)));
     }
 
     /// True while something is written that a crash may take back.
     pub fn has_unsynced(&self) -> bool {
-        *self.unsynced.borrow()
+        self.0.unsynced.get()
     }
 
-    /// The process died. What it had written and not synced is lost, or happens to be there.
-    pub fn crash(&self, keep_unsynced: bool) {
-        self.disk.crash(keep_unsynced);
-        if self.unsynced.replace(false) && !keep_unsynced {
-            self.stats.borrow_mut().torn += 1;
+    /// A process is gone, and the machine with it unless another process of the node still runs there. What was written
+    /// and not synced is lost, or happens to be there, or is there in part.
+    pub fn crash(&self, process: Process, machine: bool, entropy: &mut Entropy) {
+        self.0.in_flight.borrow_mut().retain(|write| write.process != process);
+        self.0.dies.set(None);
+        if !machine {
+            return;
+        }
+        let unsynced = self.0.unsynced.replace(false);
+        match entropy.below(if unsynced { 3 } else { 1 }) {
+            0 => self.0.disk.crash(false),
+            1 => self.0.disk.crash(true),
+            _ => self.tear(entropy),
+        }
+        if unsynced {
+            self.0.record.borrow_mut().counts.add("crashes with an unsynced write");
         }
     }
+
+    /// Of everything that the last write changed, some is on the disk.
+    fn tear(&self, entropy: &mut Entropy) {
+        let (before, after) = (self.0.disk.durable(), self.0.disk.snapshot());
+        let mut torn = before.clone();
+        let mut keys: Vec<String> = before.keys().into_iter().chain(after.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys.iter().filter(|key| before.get(key) != after.get(key)) {
+            if entropy.below(2) == 0 {
+                torn.put(key, after.get(key).cloned());
+            }
+        }
+        if torn != before && torn != after && !self.is_damaged() {
+            self.count("writes torn");
+            self.set_damage(Some(Damage::Torn(before)));
+        } else {
+            torn = before;
+        }
+        self.0.disk.restore(torn);
+    }
+
+    /// Flips a bit in some record or field; false where that is not possible now.
+    pub fn flip(&self, entropy: &mut Entropy) -> bool {
+        let image = self.0.disk.snapshot();
+        let keys = image.keys();
+        if self.has_unsynced() || keys.is_empty() || self.0.damage.borrow().is_some() {
+            return false;
+        }
+        let key = keys[usize::try_from(entropy.below(keys.len() as u64)).unwrap()].clone();
+        let good = image.get(&key).cloned().unwrap_or_default();
+        let byte = usize::try_from(entropy.below(good.len() as u64)).unwrap();
+        self.0.disk.flip(&key, byte);
+        let bad = self.0.disk.snapshot().get(&key).cloned().unwrap_or_default();
+        self.0.record.borrow_mut().note(format!("byte {byte} of {key} flips in the store of {}", self.0.node));
+        self.set_damage(Some(Damage::Flipped { key, good, bad }));
+        true
+    }
+
+    fn set_damage(&self, damage: Option<Damage>) -> Option<Damage> {
+        let mut record = self.0.record.borrow_mut();
+        match damage {
+            Some(_) => record.damaged.insert(self.0.node),
+            None => record.damaged.remove(&self.0.node),
+        };
+        self.0.damage.replace(damage)
+    }
+
+    pub fn is_damaged(&self) -> bool {
+        self.0.damage.borrow().is_some()
+    }
+
+    /// A start has met the damage, or has not: it must have named it, unless nothing of it was left to meet. Then what
+    /// was done is undone, as somebody does who has a good copy of the very same bytes.
+    pub fn start_met_damage(&self, error: Option<&StoreError>) {
+        let Some(damage) = self.set_damage(None) else { return };
+        let mut record = self.0.record.borrow_mut();
+        let mut image = self.0.disk.snapshot();
+        match damage {
+            Damage::Flipped { key, good, bad } if image.get(&key) == Some(&bad) => {
+                let said = error.map(ToString::to_string);
+                let held = must::r13_damage_is_named(self.0.node, &key, said.as_deref());
+                record.hold(held);
+                record.counts.add("flipped bytes named by a start");
+                image.put(&key, Some(good));
+                self.0.disk.restore(image);
+            }
+            // Written over, or trimmed, since.
+            Damage::Flipped { .. } => record.counts.add("flipped bytes that nobody met"),
+            Damage::Torn(before) if error.is_some() => {
+                record.counts.add("torn writes named by a start");
+                self.0.disk.restore(before);
+            }
+            Damage::Torn(_) => record.counts.add("torn writes that were whole in effect"),
+        }
+    }
+
+    /// What a crash would leave.
+    pub fn image(&self) -> Image {
+        self.0.disk.durable()
+    }
+
+    /// Puts another image in place of what is there.
+    pub fn restore(&self, image: Image) {
+        self.set_damage(None);
+        self.0.disk.restore(image);
+        if let Some(head) = self.head() {
+            self.0.record.borrow_mut().heads.insert(self.0.node, head);
+        }
+    }
+
+    /// The store is empty, as a new disk is.
+    pub fn empty(&self) {
+        self.set_damage(None);
+        self.0.disk.restore(Image::default());
+        self.0.record.borrow_mut().heads.remove(&self.0.node);
+    }
+
+    /// How many writes the store has seen, for comparing images of one store.
+    pub fn write_number(image: &Image) -> u64 {
+        image.get(field::HEAD).and_then(|bytes| decode_head(bytes)).map_or(0, |head| head.write)
+    }
+
+    fn head(&self) -> Option<Head> {
+        self.0.disk.durable_field(field::HEAD).and_then(|bytes| decode_head(&bytes))
+    }
+
+    fn count(&self, what: &'static str) {
+        self.0.record.borrow_mut().counts.add(what);
+    }
+
+    /// The point at which the process that begins this write is to die in it.
+    fn dies_in_this(&self) -> Option<Point> {
+        let (writes, point) = self.0.dies.get()?;
+        let dies_now = writes <= 1;
+        self.0.dies.set((!dies_now).then(|| (writes - 1, point)));
+        dies_now.then_some(point)
+    }
+
+    /// The process dies here: nothing after this happens.
+    async fn die(&self, process: Process, point: Point) {
+        let _ = self.0.died.send((self.0.node, process, point));
+        std::future::pending().await
+    }
+
+    /// The writes that other processes have under way.
+    fn others(&self, process: Process) -> Vec<Other> {
+        let in_flight = self.0.in_flight.borrow();
+        let others = in_flight.iter().filter(|write| write.process != process && write.done.is_none());
+        others
+            .map(|write| Other { number: write.number, write: write.write.clone(), done: None, late: false })
+            .collect()
+    }
+
+    /// A process has tried to take the store over.
+    fn recovered(&self, process: Process, store: Contended, loaded: bool) {
+        let mut record = self.0.record.borrow_mut();
+        for Other { number, done, late, .. } in store.others {
+            let mut in_flight = self.0.in_flight.borrow_mut();
+            let Some(write) = in_flight.iter_mut().find(|write| write.number == number) else { continue };
+            if done.is_some() {
+                record.counts.add("writes of another process that landed in a take-over");
+            }
+            if late {
+                record.hold(must::r13_only_the_owner_writes(self.0.node, write.process, process));
+            }
+            write.done = done;
+        }
+        if store.taken {
+            self.0.owner.set(process);
+        }
+        if let Some(head) = self.head().filter(|_| loaded) {
+            record.holds(self.0.node, head);
+        }
+    }
+
+    fn begin(&self, process: Process, write: Arc<Write>) -> u64 {
+        let number = self.0.last_number.get() + 1;
+        self.0.last_number.set(number);
+        self.0.in_flight.borrow_mut().push(InFlight { number, process, write, done: None });
+        number
+    }
+
+    /// The write with this number reaches the disk, unless it did so before.
+    fn land(&self, number: u64) -> Result<(), StoreError> {
+        let mut in_flight = self.0.in_flight.borrow_mut();
+        let index = in_flight.iter().position(|write| write.number == number).expect("a write lands once");
+        let InFlight { process, write, done, .. } = in_flight.remove(index);
+        done.unwrap_or_else(|| self.apply(process, &write))
+    }
+
+    fn apply(&self, process: Process, write: &Write) -> Result<(), StoreError> {
+        self.0.disk.apply(write)?;
+        self.0.unsynced.set(true);
+        let held = must::r13_only_the_owner_writes(self.0.node, process, self.0.owner.get());
+        self.0.record.borrow_mut().hold(held);
+        Ok(())
+    }
+
+    /// Makes everything durable that was applied.
+    fn sync(&self, process: Process) {
+        self.0.disk.flush();
+        self.0.unsynced.set(false);
+        if let Some(head) = self.head() {
+            self.0.record.borrow_mut().wrote(self.0.node, process, head);
+        }
+    }
+}
+
+fn decode_head(bytes: &[u8]) -> Option<Head> {
+    record::decode(field::HEAD, Kind::Head, bytes).ok()
 }
 
 /// The disk as one process uses it.
 struct SimHost {
     disk: SimDisk,
-    store: Rc<RefCell<MemoryStore>>,
+    process: Process,
+    store: MemoryStore,
     entropy: Entropy,
 }
 
 impl SimHost {
     fn delay(&mut self) -> Duration {
-        let micros = u64::try_from(self.disk.health.borrow().delay_max.as_micros()).unwrap();
+        let micros = u64::try_from(self.disk.0.health.get().delay_max.as_micros()).unwrap();
         Duration::from_micros(1 + self.entropy.below(micros))
     }
 }
 
 impl StoreHost for SimHost {
     fn recover(&mut self, options: RecoverOptions) -> StoreFuture<Recovered> {
-        let recovered = recover(&mut *self.store.borrow_mut(), &options);
+        let entropy = self.entropy.split();
+        let mut store =
+            Contended { store: self.store.clone(), others: self.disk.others(self.process), entropy, taken: false };
+        let recovered = recover(&mut store, &options);
+        self.disk.recovered(self.process, store, recovered.is_ok());
         async move { recovered }.boxed_local()
     }
 
     fn write(&mut self, write: Arc<Write>) -> StoreFuture<()> {
-        let health = *self.disk.health.borrow();
+        let health = self.disk.0.health.get();
         let (write_delay, sync_delay) = (self.delay(), self.delay());
         let fails = self.entropy.below(1_000) < health.fails_permille;
         let unknown = self.entropy.below(1_000) < health.unknown_permille;
-        let happens = self.entropy.below(2) == 0;
-        let disk = self.disk.clone();
+        let happens = !unknown || self.entropy.below(2) == 0;
+        let (disk, process) = (self.disk.clone(), self.process);
+        let dies = disk.dies_in_this();
         async move {
-            disk.stats.borrow_mut().writes += 1;
-            tokio::time::sleep(write_delay).await;
+            disk.count("writes");
             if fails {
-                disk.stats.borrow_mut().failed += 1;
+                tokio::time::sleep(write_delay).await;
+                disk.count("writes failed");
                 return Err(StoreError::NotWritten("the seed says so".to_owned()));
             }
-            if unknown && !happens {
-                disk.stats.borrow_mut().unknown += 1;
-                return Err(StoreError::Unknown("the seed says so".to_owned()));
+            if happens {
+                let number = disk.begin(process, write);
+                tokio::time::sleep(write_delay).await;
+                if dies == Some(Point::Before) {
+                    disk.die(process, Point::Before).await;
+                }
+                disk.land(number)?;
+                if dies == Some(Point::Unsynced) {
+                    disk.die(process, Point::Unsynced).await;
+                }
+                tokio::time::sleep(sync_delay).await;
+                disk.sync(process);
+                if dies == Some(Point::After) {
+                    disk.die(process, Point::After).await;
+                }
             }
-            disk.disk.apply(&write)?;
-            disk.unsynced.replace(true);
-            tokio::time::sleep(sync_delay).await;
-            disk.disk.flush();
-            disk.unsynced.replace(false);
             if unknown {
-                disk.stats.borrow_mut().unknown += 1;
+                disk.count(if happens { "writes of unknown fate, done" } else { "writes of unknown fate, not done" });
                 return Err(StoreError::Unknown("the seed says so".to_owned()));
             }
             Ok(())
@@ -132,16 +400,78 @@ impl StoreHost for SimHost {
     }
 
     fn check_epoch(&mut self, epoch: Epoch) -> StoreFuture<()> {
-        let owned = self.store.borrow_mut().check_epoch(epoch);
+        let owned = self.store.check_epoch(epoch);
         async move { owned }.boxed_local()
     }
 
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>> {
-        let (store, delay) = (self.store.clone(), self.delay());
+        let (mut store, delay) = (self.store.clone(), self.delay());
         async move {
             tokio::time::sleep(delay).await;
-            read_blocks(&mut *store.borrow_mut(), request.from, request.to, bytes_max)
+            read_blocks(&mut store, request.from, request.to, bytes_max)
         }
         .boxed_local()
+    }
+}
+
+/// The store while a process takes it over: between any two of its calls, writes that another process of the node has
+/// under way may reach it.
+struct Contended {
+    store: MemoryStore,
+    others: Vec<Other>,
+    entropy: Entropy,
+    /// The epoch is this process's.
+    taken: bool,
+}
+
+/// A write of another process, and what became of it while this one took the store over.
+struct Other {
+    number: u64,
+    write: Arc<Write>,
+    done: Option<Result<(), StoreError>>,
+    /// It reached the disk after the store was taken.
+    late: bool,
+}
+
+impl Contended {
+    fn others_write(&mut self) {
+        for other in self.others.iter_mut().filter(|other| other.done.is_none()) {
+            if self.entropy.below(3) == 0 {
+                let done = self.store.disk().apply(&other.write);
+                other.late = self.taken && done.is_ok();
+                other.done = Some(done);
+            }
+        }
+    }
+}
+
+impl Store for Contended {
+    fn take_epoch(&mut self, token: u64) -> Result<Epoch, StoreError> {
+        self.others_write();
+        let epoch = self.store.take_epoch(token)?;
+        self.taken = true;
+        Ok(epoch)
+    }
+
+    fn check_epoch(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        self.store.check_epoch(epoch)
+    }
+
+    fn fields(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+        self.others_write();
+        self.store.fields()
+    }
+
+    fn read(&mut self, stream: Stream, from: u64, to: u64, max: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        self.others_write();
+        self.store.read(stream, from, to, max)
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(), StoreError> {
+        self.store.write(write)
+    }
+
+    fn describe(&self) -> String {
+        self.store.describe()
     }
 }

@@ -1,17 +1,17 @@
-//! A network that drops, delays, doubles, reorders and cuts, as its weather says.
+//! A network that drops, delays, doubles, reorders, cuts and clogs, as it is told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message as ActixMessage};
 use paxos_banking::actors::message::{Connected, Incoming, Outgoing};
 use paxos_banking::entropy::Entropy;
-use paxos_banking::ledger::Block;
 use paxos_banking::node::{LinkPort, Node};
-use paxos_banking::paxos::{Message, NackKind};
-use paxos_banking::types::{Ballot, Hash as BlockHash, NodeId};
+use paxos_banking::paxos::Message;
+use paxos_banking::types::{Epoch, NodeId};
 use tokio::time::Instant;
+
+use crate::record::Shared;
 
 /// What the network does to messages.
 #[derive(Clone, Copy, Debug)]
@@ -25,114 +25,174 @@ pub struct Weather {
 }
 
 impl Weather {
+    pub const CALM: Self = Self { lost_percent: 0, doubled_percent: 0, delay_max: Duration::from_millis(5) };
     /// Nothing is lost, everything is late and out of order.
     pub const REORDERING: Self = Self { lost_percent: 0, doubled_percent: 0, delay_max: Duration::from_millis(20) };
 }
 
-/// What passed, for the figures of a campaign and for the trace.
-#[derive(Clone, Debug, Default)]
-pub struct Traffic {
-    pub messages: u64,
-    pub lost: u64,
-    pub outbid: u64,
-    pub adopted: u64,
-    pub fetched: u64,
-    pub idle: u64,
-    pub trace: u64,
+/// A way from one node to another.
+pub type Way = (NodeId, NodeId);
+
+/// A process on the network.
+struct Attached {
+    epoch: Epoch,
+    links: BTreeMap<NodeId, LinkPort>,
 }
 
 pub struct SimNetwork {
-    ports: BTreeMap<NodeId, BTreeMap<NodeId, LinkPort>>,
+    /// The processes of each node, the newest last. There are two while one has taken the other's store.
+    attached: BTreeMap<NodeId, Vec<Attached>>,
+    /// Whom a peer still has its connection with, where that is not a node's newest process.
+    older: BTreeMap<(NodeId, NodeId), Epoch>,
     weather: Weather,
-    cut: BTreeSet<(NodeId, NodeId)>,
+    cut: BTreeSet<Way>,
+    clogged: BTreeSet<Way>,
+    /// What waits on ways that are clogged.
+    held: Vec<Outgoing>,
+    /// Nodes to and from which nothing but HELLOs passes.
+    hello_only: BTreeSet<NodeId>,
     entropy: Entropy,
-    traffic: Traffic,
-    start: Instant,
-    proposed: BTreeMap<BlockHash, Ballot>,
-    recent: Vec<String>,
+    record: Shared,
+    in_flight: BTreeMap<(Instant, u64), Outgoing>,
+    sent: u64,
+    wakes_at: Option<Instant>,
 }
 
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
 pub struct Attach(pub Node);
 
+/// The process of a node with this epoch is gone.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
-pub struct Detach(pub NodeId);
+pub struct Detach(pub NodeId, pub Epoch);
 
+/// Changes how the network behaves.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
-pub struct SetWeather(pub Weather);
-
-/// Cuts or heals the way from one node to another. While one direction is cut, messages that way are lost; while both
-/// are, the links notice.
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-pub struct SetCut {
-    pub from: NodeId,
-    pub to: NodeId,
-    pub cut: bool,
+pub enum Set {
+    Weather(Weather),
+    /// These ways are cut and no others. While one direction is, messages that way are lost; while both are, the links
+    /// notice.
+    Cut(BTreeSet<Way>),
+    /// These ways are clogged and no others: messages wait, and come all at once when the way is free again.
+    Clogged(BTreeSet<Way>),
+    HelloOnly(BTreeSet<NodeId>),
+    /// The peer's connection with the node is with its newest process from now on.
+    Reconnect {
+        peer: NodeId,
+        node: NodeId,
+    },
 }
 
-#[derive(ActixMessage)]
-#[rtype(result = "Traffic")]
-pub struct ReadTraffic;
-
-/// The last messages, for the report of a violation.
-#[derive(ActixMessage)]
-#[rtype(result = "Vec<String>")]
-pub struct ReadRecent;
+/// What waits on clogged ways is bounded, as sockets' buffers are: beyond it the newest are lost.
+const HELD_MAX: usize = 5_000;
 
 impl SimNetwork {
-    pub fn new(weather: Weather, entropy: Entropy) -> Self {
+    pub fn new(weather: Weather, entropy: Entropy, record: Shared) -> Self {
         Self {
-            ports: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            older: BTreeMap::new(),
             weather,
             cut: BTreeSet::new(),
+            clogged: BTreeSet::new(),
+            held: Vec::new(),
+            hello_only: BTreeSet::new(),
             entropy,
-            traffic: Traffic::default(),
-            start: Instant::now(),
-            proposed: BTreeMap::new(),
-            recent: Vec::new(),
+            record,
+            in_flight: BTreeMap::new(),
+            sent: 0,
+            wakes_at: None,
         }
     }
 
     fn connected(&self, a: NodeId, b: NodeId) -> bool {
         let cut = self.cut.contains(&(a, b)) && self.cut.contains(&(b, a));
-        self.ports.contains_key(&a) && self.ports.contains_key(&b) && !cut
+        self.attached.contains_key(&a) && self.attached.contains_key(&b) && !cut
+    }
+
+    /// The process of `node` that `peer` has its connection with.
+    fn process(&self, node: NodeId, peer: NodeId) -> Option<&Attached> {
+        let processes = self.attached.get(&node)?;
+        let older = self.older.get(&(peer, node));
+        let older = older.and_then(|epoch| processes.iter().find(|process| process.epoch == *epoch));
+        older.or(processes.last())
     }
 
     fn tell(&self, a: NodeId, b: NodeId, connected: bool) {
         for (own, peer) in [(a, b), (b, a)] {
-            if let Some(port) = self.ports.get(&own).and_then(|links| links.get(&peer)) {
+            if let Some(port) = self.process(own, peer).and_then(|process| process.links.get(&peer)) {
                 port.connected.do_send(Connected(connected));
             }
         }
     }
 
-    fn note(&mut self, outgoing: &Outgoing) {
-        self.traffic.messages += 1;
-        let mut hasher = DefaultHasher::new();
-        (self.traffic.trace, outgoing.from, outgoing.to).hash(&mut hasher);
-        (self.start.elapsed(), &outgoing.message).hash(&mut hasher);
-        self.traffic.trace = hasher.finish();
-        match &outgoing.message {
-            Message::Nack(nack) if matches!(nack.kind, NackKind::Outbid { .. }) => self.traffic.outbid += 1,
-            Message::BlocksResponse(_) => self.traffic.fetched += 1,
-            Message::Idle(_) => self.traffic.idle += 1,
-            Message::Accept(accept) => {
-                let first = *self.proposed.entry(Block::hash(&accept.block)).or_insert(accept.ballot);
-                self.traffic.adopted += u64::from(first.node != accept.ballot.node);
+    fn reconnect(&mut self, peer: NodeId, node: NodeId) {
+        if self.older.contains_key(&(peer, node)) {
+            if let Some(port) = self.process(node, peer).and_then(|process| process.links.get(&peer)) {
+                port.connected.do_send(Connected(false));
             }
-            _ => {}
-        }
-        if !matches!(outgoing.message, Message::Hello(_)) {
-            if self.recent.len() >= 2_000 {
-                self.recent.drain(..1_000);
+            self.older.remove(&(peer, node));
+            if self.connected(node, peer) {
+                self.tell(node, peer, true);
             }
-            let Outgoing { from, to, message, .. } = outgoing;
-            self.recent.push(format!("{:>10.3?} {from} > {to} {message:?}", self.start.elapsed()));
         }
+    }
+
+    fn set_cut(&mut self, cut: BTreeSet<Way>) {
+        let nodes: Vec<NodeId> = self.attached.keys().copied().collect();
+        let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b))).filter(|(a, b)| a < b);
+        let before: Vec<_> = pairs.map(|(a, b)| (a, b, self.connected(a, b))).collect();
+        self.cut = cut;
+        for (a, b, was) in before {
+            if self.connected(a, b) != was {
+                self.tell(a, b, !was);
+            }
+        }
+    }
+
+    /// Carries a message, once or twice, or loses it.
+    fn carry(&mut self, outgoing: Outgoing, ctx: &mut Context<Self>) {
+        if self.entropy.below(100) < self.weather.lost_percent {
+            return self.lose(&outgoing, "lost: ");
+        }
+        let copies = 1 + u64::from(self.entropy.below(100) < self.weather.doubled_percent);
+        self.record.borrow_mut().carried(&outgoing, if copies == 1 { "" } else { "twice: " });
+        for _ in 0..copies {
+            let micros = u64::try_from(self.weather.delay_max.as_micros()).unwrap();
+            let due = Instant::now() + Duration::from_micros(self.entropy.below(micros + 1));
+            self.sent += 1;
+            self.in_flight.insert((due, self.sent), outgoing.clone());
+        }
+        self.wake(ctx);
+    }
+
+    fn lose(&self, outgoing: &Outgoing, how: &'static str) {
+        let mut record = self.record.borrow_mut();
+        record.counts.add("messages lost");
+        record.carried(outgoing, how);
+    }
+
+    /// One timer for all that is on its way.
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        let Some((due, _)) = self.in_flight.keys().next().copied() else { return };
+        if self.wakes_at.is_some_and(|at| at <= due) {
+            return;
+        }
+        self.wakes_at = Some(due);
+        ctx.run_later(due - Instant::now(), |network, ctx| {
+            network.wakes_at = None;
+            let now = Instant::now();
+            while let Some(first) = network.in_flight.first_entry().filter(|entry| entry.key().0 <= now) {
+                let Outgoing { from, to, message, .. } = first.remove();
+                // Whoever runs under that name by then gets it, even where its sender died on the way: nothing that is
+                // late, from an older life of either, may do harm.
+                if let Some(port) = network.process(to, from).and_then(|process| process.links.get(&from)) {
+                    drop(port.incoming.try_send(Incoming(message)));
+                }
+            }
+            network.wake(ctx);
+        });
     }
 }
 
@@ -148,10 +208,20 @@ impl Handler<Attach> for SimNetwork {
     type Result = ();
 
     fn handle(&mut self, Attach(node): Attach, _: &mut Context<Self>) {
-        self.ports.insert(node.id(), node.links().clone());
-        for peer in node.links().keys() {
-            if self.connected(node.id(), *peer) {
-                self.tell(node.id(), *peer, true);
+        let (id, links) = (node.id(), node.links().clone());
+        let peers: Vec<NodeId> = links.keys().copied().collect();
+        let processes = self.attached.entry(id).or_default();
+        let before = processes.last().map(|process| process.epoch);
+        processes.push(Attached { epoch: node.epoch(), links });
+        for peer in peers {
+            match before {
+                // Half of the peers have not noticed yet that there is a new process.
+                Some(epoch) if self.entropy.below(2) == 0 => {
+                    self.older.entry((peer, id)).or_insert(epoch);
+                }
+                _ if self.older.contains_key(&(peer, id)) => {}
+                _ if self.connected(id, peer) => self.tell(id, peer, true),
+                _ => {}
             }
         }
     }
@@ -160,34 +230,48 @@ impl Handler<Attach> for SimNetwork {
 impl Handler<Detach> for SimNetwork {
     type Result = ();
 
-    fn handle(&mut self, Detach(node): Detach, _: &mut Context<Self>) {
-        for peer in self.ports.keys() {
+    fn handle(&mut self, Detach(node, epoch): Detach, _: &mut Context<Self>) {
+        let peers: Vec<NodeId> = self.attached.keys().copied().filter(|peer| *peer != node).collect();
+        let lost: Vec<NodeId> = peers
+            .iter()
+            .copied()
+            .filter(|peer| self.process(node, *peer).is_some_and(|process| process.epoch == epoch))
+            .collect();
+        for peer in &lost {
             self.tell(node, *peer, false);
+            self.older.remove(&(*peer, node));
         }
-        self.ports.remove(&node);
+        if let Some(processes) = self.attached.get_mut(&node) {
+            processes.retain(|process| process.epoch != epoch);
+            if processes.is_empty() {
+                self.attached.remove(&node);
+            }
+        }
+        // The other process of the node, where there is one, takes over.
+        for peer in lost {
+            if self.connected(node, peer) {
+                self.tell(node, peer, true);
+            }
+        }
     }
 }
 
-impl Handler<SetWeather> for SimNetwork {
+impl Handler<Set> for SimNetwork {
     type Result = ();
 
-    fn handle(&mut self, SetWeather(weather): SetWeather, _: &mut Context<Self>) {
-        self.weather = weather;
-    }
-}
-
-impl Handler<SetCut> for SimNetwork {
-    type Result = ();
-
-    fn handle(&mut self, SetCut { from, to, cut }: SetCut, _: &mut Context<Self>) {
-        let before = self.connected(from, to);
-        if cut {
-            self.cut.insert((from, to));
-        } else {
-            self.cut.remove(&(from, to));
-        }
-        if self.connected(from, to) != before {
-            self.tell(from, to, !before);
+    fn handle(&mut self, set: Set, ctx: &mut Context<Self>) {
+        match set {
+            Set::Weather(weather) => self.weather = weather,
+            Set::Cut(cut) => self.set_cut(cut),
+            Set::Clogged(clogged) => {
+                self.clogged = clogged;
+                let free = |outgoing: &mut Outgoing| !self.clogged.contains(&(outgoing.from, outgoing.to));
+                let flushed: Vec<_> = self.held.extract_if(.., free).collect();
+                self.record.borrow_mut().counts.add_many("messages flushed from clogged links", flushed.len() as u64);
+                flushed.into_iter().for_each(|outgoing| self.carry(outgoing, ctx));
+            }
+            Set::HelloOnly(nodes) => self.hello_only = nodes,
+            Set::Reconnect { peer, node } => self.reconnect(peer, node),
         }
     }
 }
@@ -196,40 +280,25 @@ impl Handler<Outgoing> for SimNetwork {
     type Result = ();
 
     fn handle(&mut self, outgoing: Outgoing, ctx: &mut Context<Self>) {
-        self.note(&outgoing);
-        let Outgoing { from, to, message, .. } = outgoing;
-        if self.cut.contains(&(from, to)) || self.entropy.below(100) < self.weather.lost_percent {
-            self.traffic.lost += 1;
+        let way = (outgoing.from, outgoing.to);
+        let hello = matches!(outgoing.message, Message::Hello(_));
+        if !hello && [way.0, way.1].iter().any(|node| self.hello_only.contains(node)) {
             return;
         }
-        let copies = 1 + u64::from(self.entropy.below(100) < self.weather.doubled_percent);
-        for _ in 0..copies {
-            let micros = u64::try_from(self.weather.delay_max.as_micros()).unwrap();
-            let delay = Duration::from_micros(self.entropy.below(micros + 1));
-            let message = message.clone();
-            // Whoever runs under that name by then gets it, even where its sender died on the way: nothing that is
-            // late, from an older life of either, may do harm.
-            ctx.run_later(delay, move |network, _| {
-                if let Some(port) = network.ports.get(&to).and_then(|links| links.get(&from)) {
-                    drop(port.incoming.try_send(Incoming(message)));
-                }
-            });
+        // What an older process says to a peer that has a connection with the newer one reaches nobody.
+        if self.process(way.0, way.1).is_some_and(|process| process.epoch != outgoing.epoch) {
+            return;
         }
-    }
-}
-
-impl Handler<ReadTraffic> for SimNetwork {
-    type Result = actix::MessageResult<ReadTraffic>;
-
-    fn handle(&mut self, _: ReadTraffic, _: &mut Context<Self>) -> Self::Result {
-        actix::MessageResult(self.traffic.clone())
-    }
-}
-
-impl Handler<ReadRecent> for SimNetwork {
-    type Result = Vec<String>;
-
-    fn handle(&mut self, _: ReadRecent, _: &mut Context<Self>) -> Vec<String> {
-        self.recent.clone()
+        self.record.borrow_mut().sent(&outgoing);
+        if self.cut.contains(&way) {
+            self.lose(&outgoing, "cut off: ");
+        } else if self.clogged.contains(&way) {
+            self.record.borrow_mut().carried(&outgoing, "clogged: ");
+            if self.held.len() < HELD_MAX {
+                self.held.push(outgoing);
+            }
+        } else {
+            self.carry(outgoing, ctx);
+        }
     }
 }

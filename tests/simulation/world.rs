@@ -1,33 +1,28 @@
 //! A whole cluster under simulation: nodes that can be killed and revived, their disks, the network between them.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::sync::Once;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
-use paxos_banking::actors::message::BankView;
+use actix::{Actor, Addr, Context, Handler, Recipient};
+use paxos_banking::actors::Board;
+use paxos_banking::actors::client_connection::Service;
+use paxos_banking::actors::message::{BankView, NodeEvent};
 use paxos_banking::cluster::RunningNode;
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{Genesis, HomeLimits};
 use paxos_banking::node::{Node, NodeConfig, Seams, Timing};
+use paxos_banking::store::StoreError;
 use paxos_banking::types::{AccountId, Amount, NodeId};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
+use tokio::time::{sleep, timeout};
 
-use crate::disk::{DiskStats, SimDisk};
-use crate::network::{Attach, Detach, SetCut, SimNetwork, Weather};
-use crate::observer::{Died, Observer, ReadSeen, Seen};
-
-pub struct World {
-    pub genesis: Genesis,
-    pub entropy: Entropy,
-    pub network: Addr<SimNetwork>,
-    pub observer: Addr<Observer>,
-    pub disks: BTreeMap<NodeId, SimDisk>,
-    pub running: BTreeMap<NodeId, RunningNode>,
-    pub limits: HomeLimits,
-    pub timing: Timing,
-}
+use crate::disk::{Point, SimDisk};
+use crate::network::{Attach, Detach, Set, SimNetwork, Weather};
+use crate::record::{Excuse, Process, Record, Seen, Shared};
 
 thread_local! {
     /// What panicked on this thread, which runs one simulation at a time.
@@ -50,7 +45,7 @@ pub fn simulate<T>(run: impl Future<Output = T>) -> T {
     PANICKED.set(None);
     let watch = async {
         while PANICKED.with_borrow(Option::is_none) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_secs(1)).await;
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -78,6 +73,62 @@ pub struct Setup {
     pub limits: HomeLimits,
 }
 
+/// How clients reach a process.
+#[derive(Clone)]
+pub struct Access {
+    pub node: Node,
+    pub service: Service,
+}
+
+/// A process that runs.
+struct Running {
+    process: Process,
+    node: RunningNode,
+    access: Access,
+    paused: bool,
+}
+
+pub struct World {
+    pub genesis: Genesis,
+    pub entropy: Entropy,
+    pub network: Addr<SimNetwork>,
+    pub record: Shared,
+    pub disks: BTreeMap<NodeId, SimDisk>,
+    /// Processes that die in a write, as their disk decides.
+    pub dying: mpsc::UnboundedReceiver<(NodeId, Process, Point)>,
+    running: BTreeMap<NodeId, Running>,
+    /// Processes that another one of their node has replaced, and that may not know it.
+    replaced: BTreeMap<NodeId, Running>,
+    last_process: Process,
+    limits: HomeLimits,
+    timing: Timing,
+}
+
+/// Tells the record, and the node's own Board, what happens to a process.
+struct Watcher {
+    process: Process,
+    record: Shared,
+    board: Recipient<NodeEvent>,
+}
+
+impl Actor for Watcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Events must not be dropped here: a run rests on them.
+        ctx.set_mailbox_capacity(1 << 20);
+    }
+}
+
+impl Handler<NodeEvent> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, event: NodeEvent, _: &mut Context<Self>) {
+        self.board.do_send(event.clone());
+        self.record.borrow_mut().happened(event.node, self.process, event.what);
+    }
+}
+
 impl World {
     /// A cluster whose nodes are all running; none may be ready yet.
     pub async fn start(setup: Setup) -> Self {
@@ -89,17 +140,23 @@ impl World {
             more.chain([AccountId::of_node(*home)]).map(|account| (account, Amount::new(opening)))
         });
         let genesis = Genesis::new(names.iter().copied(), accounts.collect::<Vec<_>>()).unwrap();
+        let record = Rc::new(RefCell::new(Record::new(genesis.clone(), limits)));
+        let (died, dying) = mpsc::unbounded_channel();
+        let disk = |node: &NodeId| (*node, SimDisk::new(*node, record.clone(), died.clone()));
         let mut world = Self {
-            network: SimNetwork::new(weather, entropy.split()).start(),
-            observer: Observer::new(genesis.clone()).start(),
-            disks: genesis.nodes().iter().map(|node| (*node, SimDisk::new())).collect(),
+            network: SimNetwork::new(weather, entropy.split(), record.clone()).start(),
+            disks: genesis.nodes().iter().map(disk).collect(),
+            dying,
             running: BTreeMap::new(),
+            replaced: BTreeMap::new(),
+            last_process: 0,
+            record,
             genesis,
             entropy,
             limits,
             timing,
         };
-        for node in world.genesis.nodes().clone() {
+        for node in world.nodes() {
             world.revive(node).await;
         }
         world
@@ -109,105 +166,227 @@ impl World {
         self.genesis.nodes().iter().copied().collect()
     }
 
-    pub fn node(&self, id: NodeId) -> Option<Node> {
-        self.running.get(&id).map(|running| running.node().clone())
+    /// A node of the cluster, as the seed has it.
+    pub fn any_node(&mut self) -> NodeId {
+        let nodes = self.nodes();
+        nodes[usize::try_from(self.entropy.below(nodes.len() as u64)).unwrap()]
     }
 
+    pub fn is_running(&self, id: NodeId) -> bool {
+        self.running.contains_key(&id)
+    }
+
+    pub fn node(&self, id: NodeId) -> Option<Node> {
+        self.running.get(&id).map(|running| running.access.node.clone())
+    }
+
+    /// Nodes that run, and whose process has not stopped for good.
+    pub fn alive(&self) -> BTreeSet<NodeId> {
+        let record = self.record.borrow();
+        let halted = |process: Process| record.processes.get(&process).is_some_and(|seen| seen.halted);
+        self.running.iter().filter(|(_, running)| !halted(running.process)).map(|(id, _)| *id).collect()
+    }
+
+    /// Every process that clients may reach, by node.
+    pub fn accesses(&self) -> BTreeMap<NodeId, Vec<Access>> {
+        let mut accesses: BTreeMap<NodeId, Vec<Access>> = BTreeMap::new();
+        for (id, running) in self.running.iter().chain(&self.replaced) {
+            accesses.entry(*id).or_default().push(running.access.clone());
+        }
+        accesses
+    }
+
+    /// What is known of the process that runs as this node.
+    pub fn seen<T>(&self, id: NodeId, look: impl FnOnce(&mut Seen) -> T) -> Option<T> {
+        let process = self.running.get(&id)?.process;
+        self.record.borrow_mut().processes.get_mut(&process).map(look)
+    }
+
+    pub fn excuse(&self, id: NodeId, excuse: Excuse) {
+        self.seen(id, |seen| seen.excuses.insert(excuse));
+    }
+
+    /// Starts a node, where it does not run. A store that is damaged turns it away.
     pub async fn revive(&mut self, id: NodeId) {
         if self.running.contains_key(&id) {
             return;
         }
+        match self.start_process(id).await {
+            Ok(running) => {
+                self.disks[&id].start_met_damage(None);
+                self.running.insert(id, running);
+            }
+            Err(error) if self.disks[&id].is_damaged() => {
+                self.note(format!("{id} does not start: {error}"));
+                self.disks[&id].start_met_damage(Some(&error));
+            }
+            Err(error) => self.fail(&format!("{id} cannot start: {error}")),
+        }
+    }
+
+    async fn start_process(&mut self, id: NodeId) -> Result<Running, StoreError> {
+        self.last_process += 1;
+        let process = self.last_process;
+        self.note(format!("{id} ({process}) starts"));
         let (limits, timing) = (self.limits, self.timing);
         let config = NodeConfig { limits, timing, ..NodeConfig::new(id, self.genesis.clone()) };
+        let board = Board::new(id, self.genesis.nodes(), "simulated".to_owned(), None).start();
+        let watcher = Watcher { process, record: self.record.clone(), board: board.clone().recipient() }.start();
+        let mut seen = Seen::default();
+        if self.record.borrow().emptied.contains(&id) {
+            seen.excuses.insert(Excuse::LostDisk);
+        }
+        self.record.borrow_mut().processes.insert(process, seen);
         let seams = Seams {
-            store: self.disks[&id].host(self.entropy.split()),
+            store: self.disks[&id].host(process, self.entropy.split()),
             network: self.network.clone().recipient(),
             entropy: self.entropy.split(),
-            events: self.observer.clone().recipient(),
+            events: watcher.recipient(),
         };
-        let running =
-            RunningNode::start(config, seams).await.unwrap_or_else(|error| panic!("{id} cannot start: {error}"));
-        self.network.send(Attach(running.node().clone())).await.unwrap();
-        self.running.insert(id, running);
+        let node = RunningNode::start(config, seams).await?;
+        self.network.send(Attach(node.node().clone())).await.unwrap();
+        let service = Service {
+            node: id,
+            genesis: Arc::new(self.genesis.clone()),
+            ports: node.node().client_ports(board.recipient()),
+            searches: Arc::new(Semaphore::new(2)),
+        };
+        let access = Access { node: node.node().clone(), service };
+        Ok(Running { process, node, access, paused: false })
     }
 
-    /// Crashes a node; what it had written and not synced is kept or lost.
+    /// Crashes a node, and its machine with it.
     pub async fn kill(&mut self, id: NodeId) {
-        if !self.running.contains_key(&id) {
+        let Some(running) = self.running.remove(&id) else { return };
+        let machine = !self.replaced.contains_key(&id);
+        self.end(id, running, machine).await;
+    }
+
+    /// Crashes the older one of two processes.
+    pub async fn kill_replaced(&mut self, id: NodeId) {
+        let Some(running) = self.replaced.remove(&id) else { return };
+        self.end(id, running, false).await;
+    }
+
+    /// Crashes the process that a disk had die in a write.
+    pub async fn bury(&mut self, (id, process, point): (NodeId, Process, Point)) {
+        self.record.borrow_mut().counts.add(match point {
+            Point::Before => "crashes just before a write",
+            Point::Unsynced => "crashes between a write and its sync",
+            Point::After => "crashes just after a write",
+        });
+        if self.running.get(&id).is_some_and(|running| running.process == process) {
+            self.kill(id).await;
+        } else if self.replaced.get(&id).is_some_and(|running| running.process == process) {
+            self.kill_replaced(id).await;
+        }
+    }
+
+    async fn end(&mut self, id: NodeId, running: Running, machine: bool) {
+        let Running { process, node, access, .. } = running;
+        self.note(format!("{id} ({process}) crashes"));
+        self.network.send(Detach(id, access.node.epoch())).await.unwrap();
+        node.kill().await;
+        self.disks[&id].crash(process, machine, &mut self.entropy);
+        let mut record = self.record.borrow_mut();
+        record.counts.add("crashes");
+        if let Some(seen) = record.processes.get_mut(&process) {
+            (seen.ready, seen.voters) = (false, BTreeSet::new());
+        }
+    }
+
+    /// Starts a second process of a node that runs. It takes the store; the first one has to notice.
+    pub async fn double(&mut self, id: NodeId) {
+        if self.replaced.contains_key(&id) || !self.alive().contains(&id) || self.disks[&id].is_damaged() {
             return;
         }
-        // Half of the crashes come when a write is on the disk and not synced: the moment that matters.
-        if self.entropy.below(2) == 0 {
-            let unsynced = async {
-                while !self.disks[&id].has_unsynced() {
-                    tokio::time::sleep(Duration::from_micros(200)).await;
-                }
-            };
-            drop(tokio::time::timeout(Duration::from_millis(300), unsynced).await);
+        let older = self.running.remove(&id).expect("it is alive");
+        {
+            let mut record = self.record.borrow_mut();
+            record.doubled.insert(id);
+            record.counts.add("second processes of a node");
+            record.processes.entry(older.process).or_default().excuses.insert(Excuse::Replaced);
         }
-        let Some(running) = self.running.remove(&id) else { return };
-        self.network.send(Detach(id)).await.unwrap();
-        running.kill().await;
-        let keep = self.entropy.below(2) == 0;
-        self.disks[&id].crash(keep);
-        self.observer.send(Died(id)).await.unwrap();
+        self.replaced.insert(id, older);
+        self.revive(id).await;
     }
 
-    pub async fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
-        self.network.send(SetCut { from, to, cut }).await.unwrap();
-    }
-
-    /// What was seen so far.
-    ///
-    /// # Panics
-    /// Where something was seen that must never be, with the messages before it.
-    pub async fn seen(&self) -> Seen {
-        let seen = self.observer.send(ReadSeen).await.unwrap();
-        if let Some(violation) = &seen.violation {
-            self.fail(violation).await;
+    /// Stops or continues a process, as a debugger does, or a machine that is out of memory.
+    pub fn pause(&mut self, id: NodeId, paused: bool) {
+        for running in [self.running.get_mut(&id), self.replaced.get_mut(&id)].into_iter().flatten() {
+            if running.paused != paused {
+                running.paused = paused;
+                running.node.pause(paused);
+                let what = if paused { "processes paused" } else { "processes continued" };
+                self.record.borrow_mut().counts.add(what);
+            }
         }
-        seen
     }
 
-    pub async fn fail(&self, what: &str) -> ! {
-        let recent = self.network.send(crate::network::ReadRecent).await.unwrap();
-        let shown = recent.len().saturating_sub(60);
-        panic!("{what}\nthe last messages:\n{}", recent[shown..].join("\n"));
+    pub async fn set(&self, set: Set) {
+        self.network.send(set).await.unwrap();
     }
 
-    /// What each node knows of the bank; without those that do not say, since their disk does not work.
-    pub async fn views(&self) -> Vec<(NodeId, BankView)> {
-        let mut views = Vec::new();
-        for (id, running) in &self.running {
-            let view = tokio::time::timeout(Duration::from_secs(5), running.node().bank());
-            if let Ok(Ok(view)) = view.await {
-                views.push((*id, view));
+    pub fn note(&self, text: String) {
+        self.record.borrow_mut().note(text);
+    }
+
+    /// Ends the run where something was seen that must never be.
+    pub fn judge(&self) {
+        self.record.borrow().judge();
+    }
+
+    pub fn fail(&self, what: &str) -> ! {
+        self.record.borrow_mut().hold(Err(what.to_owned()));
+        self.judge();
+        unreachable!("a violation was noted")
+    }
+
+    /// What each node knows of the bank; without those that do not say, since they or their disks do not work.
+    pub async fn views(&self, patience: Duration) -> BTreeMap<NodeId, BankView> {
+        let mut views = BTreeMap::new();
+        for (id, running) in self.running.iter().filter(|(_, running)| !running.paused) {
+            if let Ok(Ok(view)) = timeout(patience, running.access.node.bank()).await {
+                self.record.borrow_mut().viewed(*id, &view);
+                views.insert(*id, view);
             }
         }
         views
     }
 
-    /// Waits in virtual time until all nodes serve clients and hear each other.
+    /// Waits in virtual time until all nodes that run serve clients and hear each other.
     pub async fn all_ready(&self, bound: Duration) {
+        let alive = self.alive();
         let ready = async {
-            while self.seen().await.ready.len() < self.running.len() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            loop {
+                self.judge();
+                let hears_all = |id: &NodeId| {
+                    let others = alive.iter().filter(|other| *other != id);
+                    self.seen(*id, |seen| {
+                        seen.ready && others.copied().collect::<BTreeSet<_>>().is_subset(&seen.voters)
+                    })
+                };
+                if alive.iter().all(|id| hears_all(id).unwrap_or_default()) {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(bound, ready).await.is_err() {
-            self.fail("liveness: not all nodes became ready").await;
+        if timeout(bound, ready).await.is_err() {
+            self.fail(&format!("liveness: not all of {alive:?} became ready and heard each other"));
         }
     }
 
-    pub fn disk_stats(&self) -> DiskStats {
-        let mut sum = DiskStats::default();
-        for disk in self.disks.values() {
-            let DiskStats { writes, failed, unknown, torn } = *disk.stats.borrow();
-            sum.writes += writes;
-            sum.failed += failed;
-            sum.unknown += unknown;
-            sum.torn += torn;
+    /// Every process that was replaced has noticed, and stopped: its store is another's (R13).
+    pub async fn replaced_processes_stopped(&mut self) {
+        for (id, running) in std::mem::take(&mut self.replaced) {
+            let record = self.record.borrow();
+            let stopped = record.processes.get(&running.process).is_some_and(|seen| seen.halted);
+            drop(record);
+            if !stopped {
+                self.fail(&format!("R13: process {} of {id} goes on, though another has its store", running.process));
+            }
+            self.end(id, running, false).await;
         }
-        sum
     }
 }

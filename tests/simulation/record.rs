@@ -1,0 +1,345 @@
+//! What was seen of one run: every message, write, event and answer, in the order in which they happened. Each is held
+//! against the properties as it comes; the first that is violated stands here until the run looks.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::rc::Rc;
+use std::time::Duration;
+
+use paxos_banking::actors::message::{BankView, Happened, Outgoing};
+use paxos_banking::effect::HaltReason;
+use paxos_banking::ledger::{Answer, Block, Genesis, HomeLimits, Request};
+use paxos_banking::paxos::Message;
+use paxos_banking::store::{Disk, Head, read_blocks};
+use paxos_banking::types::{Ballot, Epoch, Hash, Height, NodeId, Seq};
+use tokio::time::Instant;
+
+use crate::answers::Answers;
+use crate::chain::Chain;
+use crate::properties as must;
+use crate::summary::Counts;
+
+/// All parts of a run look at, and add to, the same record.
+pub type Shared = Rc<RefCell<Record>>;
+
+/// A node's process, numbered over the whole run.
+pub type Process = u32;
+
+/// One thing that happened, for the report of a violation.
+enum Line {
+    Message(NodeId, NodeId, Message, &'static str),
+    Wrote(NodeId, Process, Box<Head>),
+    Asked(Request),
+    Answered(Request, Answer),
+    Note(String),
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(from, to, message, fate) => write!(f, "{from} > {to} {fate}{message:?}"),
+            Self::Wrote(node, process, head) => write!(f, "{node} ({process}) wrote: {head:?}"),
+            Self::Asked(request) => write!(f, "asked: {request:?}"),
+            Self::Answered(request, answer) => write!(f, "{answer:?} to {request:?}"),
+            Self::Note(text) => f.write_str(text),
+        }
+    }
+}
+
+/// How many lines are kept for a report.
+const LINES_MAX: usize = 4_000;
+
+/// How many lines before and after a violation are shown, and how much of each.
+const SHOWN: (usize, usize, usize) = (60, 15, 400);
+
+/// Why a process may stop for good without that being a fault of the program (R11, R13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Excuse {
+    /// Another process took its store.
+    Replaced,
+    /// Its store was emptied.
+    LostDisk,
+    /// An older copy of its store was put in place.
+    WentBack,
+    /// A byte of its store was flipped, or a write was torn.
+    Damaged,
+}
+
+/// What is known of one process.
+#[derive(Default)]
+pub struct Seen {
+    pub ready: bool,
+    pub voters: BTreeSet<NodeId>,
+    pub height: Height,
+    pub excuses: BTreeSet<Excuse>,
+    pub halted: bool,
+}
+
+/// The most that a node's disk ever held durably: what the node may speak of.
+#[derive(Clone, Debug, Default)]
+pub struct Reached {
+    pub height: Height,
+    pub seq: Seq,
+    pub promise: Option<Ballot>,
+    pub admitted: bool,
+}
+
+/// What was seen of one run.
+pub struct Record {
+    pub genesis: Genesis,
+    pub limits: HomeLimits,
+    pub disks: BTreeMap<NodeId, Disk>,
+    pub chain: Chain,
+    pub answers: Answers,
+    pub counts: Counts,
+    pub processes: BTreeMap<Process, Seen>,
+    pub reached: BTreeMap<NodeId, Reached>,
+    pub heads: BTreeMap<NodeId, Head>,
+    /// Nodes whose store was emptied.
+    pub emptied: BTreeSet<NodeId>,
+    /// Those of them that had been admitted, or that a peer had met: their unsettled approvals are lost, and they are out
+    /// for good.
+    pub destroyed: BTreeSet<NodeId>,
+    /// Nodes whose store holds something else than was written.
+    pub damaged: BTreeSet<NodeId>,
+    /// Nodes of which two processes ran at once.
+    pub doubled: BTreeSet<NodeId>,
+    /// Of each ballot the process that used it first.
+    pub ballots: BTreeMap<Ballot, Epoch>,
+    /// Of each ballot and height the one block that was proposed.
+    pub proposals: BTreeMap<(Ballot, Height), Hash>,
+    /// Of each proposed block the ballot of its first proposal.
+    pub first_proposed: BTreeMap<Hash, Ballot>,
+    /// The highest ballot that each process said to each peer that it had promised.
+    pub told_promises: BTreeMap<(NodeId, Epoch), BTreeMap<NodeId, Ballot>>,
+    trace: u64,
+    start: Instant,
+    /// Every line is printed as it comes.
+    tells: bool,
+    lines: VecDeque<(Duration, Line)>,
+    /// How many lines there were, dropped ones included.
+    line_count: usize,
+    violation: Option<(String, usize)>,
+}
+
+impl Record {
+    pub fn new(genesis: Genesis, limits: HomeLimits) -> Self {
+        Self {
+            chain: Chain::new(&genesis),
+            genesis,
+            limits,
+            disks: BTreeMap::new(),
+            answers: Answers::default(),
+            counts: Counts::default(),
+            processes: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            emptied: BTreeSet::new(),
+            destroyed: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            doubled: BTreeSet::new(),
+            ballots: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            first_proposed: BTreeMap::new(),
+            told_promises: BTreeMap::new(),
+            trace: 0,
+            start: Instant::now(),
+            tells: std::env::var_os("SIM_LOG").is_some(),
+            lines: VecDeque::new(),
+            line_count: 0,
+            violation: None,
+        }
+    }
+
+    /// A hash over everything that happened, and when.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// Notes what a property says; the first violation stays.
+    pub fn hold(&mut self, property: Result<(), String>) {
+        if let Err(what) = property
+            && self.violation.is_none()
+        {
+            self.violation = Some((what, self.line_count));
+        }
+    }
+
+    /// A message is put on the wire by a process that may be heard.
+    pub fn sent(&mut self, outgoing: &Outgoing) {
+        self.counts.message(&outgoing.message);
+        let held = must::messages(self, outgoing);
+        self.hold(held);
+    }
+
+    /// What became of a message that was sent.
+    pub fn carried(&mut self, outgoing: &Outgoing, fate: &'static str) {
+        let Outgoing { from, to, message, .. } = outgoing;
+        self.mix(|hasher| {
+            (from, to, fate, message.name()).hash(hasher);
+            digest(message, hasher);
+        });
+        // HELLOs come all the time and tell little.
+        if !matches!(message, Message::Hello(_)) {
+            self.add(Line::Message(*from, *to, message.clone(), fate));
+        }
+    }
+
+    /// A write of a process is durable; the store's head says what it holds now.
+    pub fn wrote(&mut self, node: NodeId, process: Process, head: Head) {
+        self.mix(|hasher| (node, process, head.write).hash(hasher));
+        self.add(Line::Wrote(node, process, Box::new(head.clone())));
+        let held = must::writes(self, node, &head);
+        self.hold(held);
+        self.holds(node, head);
+    }
+
+    /// What is durable anywhere is the chain, though nobody may have told of it yet.
+    fn read_chain(&mut self, node: NodeId, height: Height) {
+        let known = self.chain.height();
+        if known >= height || self.damaged.contains(&node) {
+            return;
+        }
+        let blocks = read_blocks(&mut self.disks[&node].open(), known.next(), height, usize::MAX);
+        for block in blocks.into_iter().flatten() {
+            let held = must::r1_r6_one_block_per_height(&mut self.chain, node, &block);
+            self.hold(held.and_then(|()| must::r12_money_is_conserved(self)));
+        }
+    }
+
+    /// What a node's disk holds: after a write, or as its process found it.
+    pub fn holds(&mut self, node: NodeId, head: Head) {
+        let reached = self.reached.entry(node).or_default();
+        reached.height = reached.height.max(head.height);
+        reached.seq = reached.seq.max(head.log_last);
+        reached.promise = reached.promise.max(head.promise);
+        reached.admitted |= head.admitted;
+        let height = head.height;
+        self.heads.insert(node, head);
+        self.read_chain(node, height);
+    }
+
+    /// Something happened to a process.
+    pub fn happened(&mut self, node: NodeId, process: Process, what: Happened) {
+        let seen = self.processes.entry(process).or_default();
+        match what {
+            Happened::Ready => seen.ready = true,
+            Happened::Voters(voters) => seen.voters = voters,
+            Happened::Started { height, tip, .. } => {
+                seen.height = height;
+                let held = must::r13_a_start_finds_the_chain(&self.chain, node, height, tip);
+                self.hold(held);
+            }
+            Happened::Applied(block) => {
+                let before = std::mem::replace(&mut seen.height, block.height());
+                self.mix(|hasher| (node, Block::hash(&block)).hash(hasher));
+                let held = must::blocks(self, node, before, &block);
+                self.hold(held);
+            }
+            Happened::Halted(reason) => self.halted(node, process, &reason),
+            Happened::Admitted | Happened::Link(_) | Happened::Heard(_) => {}
+        }
+    }
+
+    fn halted(&mut self, node: NodeId, process: Process, reason: &HaltReason) {
+        self.note(format!("{node} ({process}) stopped: {reason}"));
+        let seen = self.processes.entry(process).or_default();
+        seen.halted = true;
+        let held = must::r13_only_who_must_stops(node, &seen.excuses, reason);
+        self.counts.add("stops for good, each as it must");
+        if matches!(reason, HaltReason::LostDisk { .. }) {
+            self.destroyed.insert(node);
+        }
+        self.hold(held);
+    }
+
+    /// A client is about to ask for this; the number comes back with the answer.
+    pub fn asked(&mut self, request: Request) -> u64 {
+        self.add(Line::Asked(request));
+        self.answers.asked(request)
+    }
+
+    /// A node said this to what was asked under that number.
+    pub fn answered(&mut self, number: u64, answer: Answer) {
+        let request = self.answers.request(number);
+        self.mix(|hasher| (number, &answer).hash(hasher));
+        self.add(Line::Answered(request, answer.clone()));
+        let held = must::answers(self, number, &answer);
+        self.hold(held);
+    }
+
+    /// A node said what became of a request.
+    pub fn traced(&mut self, request: Request, answer: &Answer) {
+        self.mix(|hasher| answer.hash(hasher));
+        self.add(Line::Answered(request, answer.clone()));
+        let held = must::traces(self, &request, answer);
+        self.hold(held);
+    }
+
+    /// A node showed all that it knows of the bank.
+    pub fn viewed(&mut self, node: NodeId, view: &BankView) {
+        let held = must::views(self, node, view);
+        self.hold(held);
+    }
+
+    /// Something that the report of a violation should show.
+    pub fn note(&mut self, text: String) {
+        self.add(Line::Note(text));
+    }
+
+    fn add(&mut self, line: Line) {
+        if self.tells && !matches!(line, Line::Message(_, _, Message::Hello(_), _)) {
+            println!("{:>10.3?} {line}", self.start.elapsed());
+        }
+        if self.lines.len() == LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back((self.start.elapsed(), line));
+        self.line_count += 1;
+    }
+
+    fn mix(&mut self, what: impl FnOnce(&mut DefaultHasher)) {
+        let mut hasher = DefaultHasher::new();
+        (self.trace, self.start.elapsed()).hash(&mut hasher);
+        what(&mut hasher);
+        self.trace = hasher.finish();
+    }
+
+    /// Ends the run where something was seen that must never be, with what happened around it.
+    ///
+    /// # Panics
+    /// In that case.
+    pub fn judge(&self) {
+        let Some((what, at)) = &self.violation else { return };
+        let (before, after, width) = SHOWN;
+        let dropped = self.line_count - self.lines.len();
+        let shown = at.saturating_sub(before + dropped)..(at.saturating_sub(dropped) + after).min(self.lines.len());
+        let mut around = String::new();
+        for index in shown {
+            let (time, line) = &self.lines[index];
+            let line: String = line.to_string().chars().take(width).collect();
+            let mark = if index + dropped + 1 == *at { "here: " } else { "" };
+            around += &format!("{mark}{time:>10.3?} {line}\n");
+        }
+        panic!("{what}\nwhat happened around it:\n{around}");
+    }
+}
+
+/// What tells one message from another, at little cost: blocks by their hashes.
+fn digest(message: &Message, hasher: &mut DefaultHasher) {
+    match message {
+        Message::Promise(promise) => {
+            (promise.ballot, promise.height, promise.collection).hash(hasher);
+            promise.accepted.as_ref().map(|slot| (slot.ballot, Block::hash(&slot.block))).hash(hasher);
+            (promise.log.first, promise.log.operations.len()).hash(hasher);
+        }
+        Message::Accept(accept) => (accept.ballot, Block::hash(&accept.block)).hash(hasher),
+        Message::Commit(commit) => (commit.height, commit.hash, commit.block.is_some()).hash(hasher),
+        Message::BlocksResponse(response) => {
+            response.blocks.iter().for_each(|block| Block::hash(block).hash(hasher));
+        }
+        other => other.hash(hasher),
+    }
+}
