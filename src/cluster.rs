@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::actors::message::{Connected, Happened, Incoming, NodeEvent, Outgoing};
 use crate::effect::HaltReason;
 use crate::entropy::Entropy;
-use crate::ledger::{Answer, Genesis, HomeLimits, Request};
+use crate::ledger::{Answer, Genesis, HomeLimits, Opening, Request};
 use crate::node::{LinkPort, Node, NodeConfig, NotRunning, Seams, Timing};
 use crate::store::{Disk, STORE_WAIT, StoreAddress, StoreError, StoreThread, patiently};
 use crate::types::{Epoch, Height, NodeId};
@@ -192,6 +192,15 @@ impl Cluster {
         let answer = self.node(request.from.home()).map(|home| home.transfer(request));
         async move { answer?.await }
     }
+
+    /// Asks the home of an account to open it, and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Cluster::transfer`].
+    pub fn open(&self, opening: Opening) -> impl Future<Output = Result<Answer, NotRunning>> + use<> {
+        let answer = self.node(opening.account.home()).map(|home| home.open(opening));
+        async move { answer?.await }
+    }
 }
 
 /// Carries messages between the nodes of one process, in order and without loss, as the tap allows.
@@ -354,3 +363,7 @@ impl Handler<Forget> for Board {
         self.waiting.retain(|wait| wait.node != node);
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

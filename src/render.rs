@@ -44,11 +44,16 @@ pub fn transfer_text(from: AccountId, to: AccountId, amount: Amount) -> String {
     format!("{from}→{to} {amount}")
 }
 
+/// An opening: `open alice@A`.
+pub fn opening_text(account: AccountId) -> String {
+    format!("open {account}")
+}
+
 /// An entry with its identity: `A:1 A→C 20`.
 pub fn entry_text(Entry { origin, seq, operation }: &Entry) -> String {
     let action = match operation.action {
         Action::Transfer { from, to, amount } => transfer_text(from, to, amount),
-        Action::Open { account } => format!("open {account}"),
+        Action::Open { account } => opening_text(account),
     };
     format!("{origin}:{seq} {action}")
 }
@@ -63,7 +68,7 @@ pub fn nodes_text<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
     nodes.into_iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Why a transfer is refused.
+/// Why a transfer or an opening is refused.
 pub fn reason_text(reason: &Reason) -> String {
     match reason {
         Reason::InsufficientFunds { height, spendable, not_heard } => {
@@ -74,6 +79,9 @@ pub fn reason_text(reason: &Reason) -> String {
             format!("{spendable} can be spent after block {height}{not_heard}")
         }
         Reason::UnknownAccount { height, account } => format!("there is no account {account} after block {height}"),
+        Reason::AccountExists { height, account } => {
+            format!("the account {account} exists after block {height}, or will as soon as its opening is settled")
+        }
         Reason::AmountZero => "a transfer moves at least 1".to_owned(),
         Reason::SameAccount => "both accounts are the same".to_owned(),
         Reason::NotHome { home } => format!("node {home} decides about this account"),

@@ -1,10 +1,11 @@
-//! The Ledger: decides transfers, applies blocks, and answers what others need to know of the bank. Upholds R5, R7 to
+//! The Ledger: decides transfers and openings, applies blocks, and answers what others need to know of the bank. Upholds R5, R7 to
 //! R10, R12 and R13 through [`crate::ledger::Home`]. It waits on Persistence.
 //!
 //! Its core's state may run ahead of the store. Everything that tells of it (answers, views, verdicts) passes the
 //! outbox, so that it leaves once all writes before it are durable.
 
 mod readers;
+mod requests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +16,15 @@ use tracing::{Level, debug, debug_span, enabled, info, info_span};
 
 use super::message::{
     Answers, Applied, Apply, BankView, Collected, CollectionDone, Compose, Composed, Delivered, Durable, Examine,
-    Examined, Halt, Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, StopWaiting, Submit, Witness,
+    Examined, Halt, Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, Witness,
 };
 use super::outbox::Outbox;
 use crate::effect::Effect;
 use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
-use crate::types::{NodeId, Seq, TransferId};
+use crate::types::{NodeId, Seq};
 use readers::Readers;
+use requests::Batch;
 
 /// The neighbours of a [`LedgerActor`].
 #[derive(Clone)]
@@ -51,19 +53,7 @@ enum Held {
     Tell(Box<dyn FnOnce()>),
 }
 
-/// A batch of a client's that is not answered wholly.
-struct Batch {
-    tags: Vec<u64>,
-    /// Of each request, while debug logs are on.
-    ids: Vec<TransferId>,
-    open: usize,
-    reply_to: Recipient<Answers>,
-}
-
-/// While a store does not answer, no more answers than this wait for it: beyond it new requests get `busy`.
-const HELD_MAX: usize = 100_000;
-
-/// The same for what holds a whole log, block or table of balances. Proposers and readers ask again.
+/// While a store does not answer, no more than this wait for it of what holds a whole log, block or table of balances. Proposers and readers ask again.
 const VIEWS_MAX: usize = 16;
 
 /// The Ledger role.
@@ -203,46 +193,6 @@ impl Actor for LedgerActor {
         ctx.set_mailbox_capacity(ROLE_MAILBOX);
         let start = std::mem::take(&mut self.start);
         self.run(start, ctx);
-    }
-}
-
-impl Handler<Submit> for LedgerActor {
-    type Result = u64;
-
-    fn handle(&mut self, Submit { requests, reply_to }: Submit, ctx: &mut Context<Self>) -> u64 {
-        self.last_batch += 1;
-        let batch = self.last_batch;
-        if requests.is_empty() {
-            return batch;
-        }
-        if self.outbox.len() >= HELD_MAX {
-            let busy = requests.into_iter().map(|(tag, _)| (tag, Answer::Busy)).collect();
-            reply_to.do_send(Answers(busy));
-            return batch;
-        }
-        let tags: Vec<_> = requests.iter().map(|(tag, _)| *tag).collect();
-        // The bulk path makes no texts; with debug logs on, each transfer can be followed by its id.
-        let mut ids = Vec::new();
-        if enabled!(Level::DEBUG) {
-            for (_, request) in &requests {
-                debug_span!("request", id = %request.id).in_scope(|| debug!(?request, "asked"));
-                ids.push(request.id);
-            }
-        }
-        self.batches.insert(batch, Batch { open: tags.len(), tags, ids, reply_to });
-        let ticketed = (0u32..).zip(requests).map(|(index, (_, request))| (Ticket { batch, index }, request));
-        let effects = self.core.submit(ticketed);
-        self.run(effects, ctx);
-        batch
-    }
-}
-
-impl Handler<StopWaiting> for LedgerActor {
-    type Result = ();
-
-    fn handle(&mut self, StopWaiting(batch): StopWaiting, ctx: &mut Context<Self>) {
-        let effects = self.core.stop_waiting(batch);
-        self.run(effects, ctx);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::{Addr, WrapFuture};
 
+use super::super::message::{StopWaiting, Submit};
 use super::super::probe::{Probes, Seen, ballot, bank, block, chain, from, genesis, node, prepare, transfer};
 use super::*;
 use crate::effect::{HaltReason, Record};

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::effect::{HaltReason, Record, Slot};
 use crate::handshake::LinkRefusal;
-use crate::ledger::{Answer, Block, Candidate, Composition, Mark, Request};
+use crate::ledger::{Answer, Block, Candidate, Composition, Mark, Opening, Request};
 use crate::paxos::{Accept, CollectionOutcome, Hello, KnownOfYou, Message, Prepare, PrepareView, Verdict};
 use crate::types::{Ballot, CollectionNumber, Epoch, Hash, Height, Incarnation, NodeId};
 
@@ -46,7 +46,19 @@ pub struct Submit {
     pub reply_to: Recipient<Answers>,
 }
 
-/// Answers to some of the requests of a [`Submit`]: the tag, and what was decided.
+/// The opening of an account of this home, as a batch of its own; all else is as with [`Submit`].
+#[derive(Clone, ActixMessage)]
+#[rtype(result = "u64")]
+pub struct SubmitOpening {
+    /// Which its answer repeats.
+    pub tag: u64,
+    /// What is asked for.
+    pub opening: Opening,
+    /// Where the answer goes.
+    pub reply_to: Recipient<Answers>,
+}
+
+/// Answers to some of the requests of a [`Submit`] or [`SubmitOpening`]: the tag, and what was decided.
 #[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Answers(pub Vec<(u64, Answer)>);

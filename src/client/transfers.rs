@@ -225,7 +225,10 @@ impl Queue<'_> {
                 Ok(Outcome::Approved(approval))
             }
             Answer::Refused(reason) => {
-                if let Reason::InsufficientFunds { height, .. } | Reason::UnknownAccount { height, .. } = &reason {
+                if let Reason::InsufficientFunds { height, .. }
+                | Reason::UnknownAccount { height, .. }
+                | Reason::AccountExists { height, .. } = &reason
+                {
                     self.client.saw(*height);
                 }
                 Ok(Outcome::Refused(reason))

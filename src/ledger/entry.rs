@@ -45,6 +45,15 @@ impl Operation {
         }
     }
 
+    /// Debit account, credit account and amount. An opening names its account twice and has the amount 0: no transfer
+    /// has such parts.
+    pub fn parts(&self) -> (AccountId, AccountId, Amount) {
+        match self.action {
+            Action::Transfer { from, to, amount } => (from, to, amount),
+            Action::Open { account } => (account, account, Amount::ZERO),
+        }
+    }
+
     pub(crate) fn hash_into(&self, hasher: &mut Hasher) {
         hasher.bytes(&self.id.to_bytes());
         match self.action {
@@ -65,17 +74,19 @@ impl Operation {
 const KIND_TRANSFER: u8 = 0;
 const KIND_OPEN: u8 = 1;
 
-/// The stored and sent form: an array, because operations come by the million and field names would double them. An
-/// opening names its account twice and has the amount 0, so that every array has one length.
+/// The stored and sent form: an array, because operations come by the million and field names would double them. It
+/// holds the [`Operation::parts`], so that every array has one length.
 #[derive(Serialize, Deserialize)]
 struct OperationRecord(u8, TransferId, AccountId, AccountId, Amount);
 
 impl From<Operation> for OperationRecord {
     fn from(operation: Operation) -> Self {
-        match operation.action {
-            Action::Transfer { from, to, amount } => Self(KIND_TRANSFER, operation.id, from, to, amount),
-            Action::Open { account } => Self(KIND_OPEN, operation.id, account, account, Amount::ZERO),
-        }
+        let kind = match operation.action {
+            Action::Transfer { .. } => KIND_TRANSFER,
+            Action::Open { .. } => KIND_OPEN,
+        };
+        let (from, to, amount) = operation.parts();
+        Self(kind, operation.id, from, to, amount)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Its state may run ahead of the store: every effect that tells of it stands behind the record that makes it durable.
 
 mod decide;
+mod open;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -106,6 +107,8 @@ pub struct Home {
     halted: bool,
     bank: Bank,
     log: VecDeque<Operation>,
+    /// The accounts that the unsettled log opens.
+    opening: BTreeSet<AccountId>,
     spendable: BTreeMap<AccountId, Amount>,
     memory: Memory,
     parked: BTreeMap<Mark, Parked>,
@@ -151,6 +154,7 @@ impl Home {
             spendable: spendable.map(|(account, amount)| (*account, *amount)).collect(),
             bank,
             log: VecDeque::new(),
+            opening: BTreeSet::new(),
             memory,
             parked: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -309,18 +313,23 @@ impl Home {
 
     /// Appends an operation to the log, its effect on this home's accounts included, or changes nothing.
     fn append(&mut self, operation: Operation) -> Option<()> {
-        if let Action::Transfer { from, to, amount } = operation.action {
-            let debited = self.spendable.get(&from)?.checked_sub(amount)?;
-            if let Some(credited) = self.spendable.get(&to) {
-                let credited = credited.checked_add(amount)?;
-                self.spendable.insert(to, credited);
+        match operation.action {
+            Action::Transfer { from, to, amount } => {
+                let debited = self.spendable.get(&from)?.checked_sub(amount)?;
+                if let Some(credited) = self.spendable.get(&to) {
+                    let credited = credited.checked_add(amount)?;
+                    self.spendable.insert(to, credited);
+                }
+                self.spendable.insert(from, debited);
             }
-            self.spendable.insert(from, debited);
-            self.log.push_back(operation);
-            self.memory.approved(operation.id, from, to, amount, self.last_seq());
-        } else {
-            self.log.push_back(operation);
+            Action::Open { account } if self.can_open(account) => {
+                self.opening.insert(account);
+            }
+            Action::Open { .. } => return None,
         }
+        self.log.push_back(operation);
+        let exists = self.spendable.contains_key(&operation.account());
+        self.memory.approved(&operation, self.last_seq(), exists);
         Some(())
     }
 
@@ -368,32 +377,6 @@ impl Home {
         effects.extend(raised.into_iter().map(horizon));
         if let Some(first_live) = self.memory.drop_dead_records() {
             effects.push(Effect::Persist(Record::RefusedTrim { first_live }));
-        }
-    }
-
-    /// What a settled block means for the accounts of this home: credits from other homes become spendable, accounts
-    /// that it opened exist.
-    fn take_effects_of(&mut self, block: &Block, effects: &mut Vec<Effect<HomeAction>>) {
-        for run in block.runs() {
-            for operation in &run.operations {
-                match operation.action {
-                    Action::Transfer { to, amount, .. } if run.origin != self.me => {
-                        if let Some(spendable) = self.spendable.get_mut(&to) {
-                            *spendable = spendable.checked_add(amount).expect("the genesis sum fits (R12)");
-                        }
-                    }
-                    Action::Transfer { .. } => {}
-                    Action::Open { account } if account.home() == self.me => {
-                        self.spendable.insert(account, Amount::ZERO);
-                        // What was forgotten of the account while it did not exist stays forgotten, not new.
-                        if let Some(id) = self.memory.horizon(None) {
-                            self.memory.raise_horizon(Some(account), id);
-                            effects.push(Effect::Persist(Record::Horizon { owner: Some(account), id }));
-                        }
-                    }
-                    Action::Open { .. } => {}
-                }
-            }
         }
     }
 }

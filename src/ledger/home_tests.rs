@@ -1,28 +1,28 @@
 use super::*;
 use crate::ledger::{Genesis, Reason, Run, Verdict};
 
-fn node(name: &str) -> NodeId {
+pub(super) fn node(name: &str) -> NodeId {
     name.parse().unwrap()
 }
 
-fn start() -> HomeStart {
+pub(super) fn start() -> HomeStart {
     let nodes = ["A", "B", "C"].map(|name| name.parse().unwrap());
     let bank = Bank::new(&Genesis::with_equal_openings(nodes, Amount::new(100)).unwrap());
     HomeStart { bank, log: Vec::new(), memory: Memory::new(1_000), settled_at: BTreeMap::new() }
 }
 
-fn home_with(limits: HomeLimits) -> Home {
+pub(super) fn home_with(limits: HomeLimits) -> Home {
     let (mut home, effects) = Home::new(node("A"), 2, limits, start()).unwrap();
     assert_eq!(effects, []);
     home.set_ready();
     home
 }
 
-fn home() -> Home {
+pub(super) fn home() -> Home {
     home_with(HomeLimits { settle_at_entries: None, ..HomeLimits::default() })
 }
 
-fn request(id: u128, to: &str, amount: u64) -> Request {
+pub(super) fn request(id: u128, to: &str, amount: u64) -> Request {
     Request {
         id: id.into(),
         from: "A".parse().unwrap(),
@@ -32,27 +32,27 @@ fn request(id: u128, to: &str, amount: u64) -> Request {
     }
 }
 
-fn ticket(index: u32) -> Ticket {
+pub(super) fn ticket(index: u32) -> Ticket {
     Ticket { batch: 1, index }
 }
 
-fn submit(home: &mut Home, request: Request) -> Vec<Effect<HomeAction>> {
+pub(super) fn submit(home: &mut Home, request: Request) -> Vec<Effect<HomeAction>> {
     home.submit([(ticket(0), request)])
 }
 
-fn answer(effects: &[Effect<HomeAction>]) -> Option<&Answer> {
+pub(super) fn answer(effects: &[Effect<HomeAction>]) -> Option<&Answer> {
     effects.iter().find_map(|effect| match effect {
         Effect::Act(HomeAction::Reply(_, answer)) => Some(answer),
         _ => None,
     })
 }
 
-fn approved(seq: u64, height: Option<u64>) -> Answer {
+pub(super) fn approved(seq: u64, height: Option<u64>) -> Answer {
     Answer::Approved(Approval { origin: node("A"), seq: Seq(seq), height: height.map(Height) })
 }
 
 /// The next block over `home`, of its own log and one transfer from B.
-fn block(home: &Home, from_b: Option<Operation>) -> Arc<Block> {
+pub(super) fn block(home: &Home, from_b: Option<Operation>) -> Arc<Block> {
     let mut runs = Vec::new();
     if home.log().len() > 0 {
         let operations = home.log().copied().collect();
@@ -231,7 +231,8 @@ fn a_restart_from_the_same_records_gives_the_same_answers() {
     let _ = home.apply(&next);
     submit(&mut home, request(2, "C", 30));
     let mut memory = Memory::new(1_000);
-    memory.approved(1.into(), "A".parse().unwrap(), "B".parse().unwrap(), Amount::new(60), Seq(1));
+    let Request { id, from, to, amount, .. } = request(1, "B", 60);
+    memory.approved(&Operation { id, action: Action::Transfer { from, to, amount } }, Seq(1), true);
     let stored = HomeStart {
         bank: home.bank().clone(),
         log: home.log().copied().collect(),

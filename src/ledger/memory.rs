@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::request::{Reason, Request};
+use super::entry::Operation;
+use super::request::Reason;
 use crate::types::{AccountId, Amount, Seq, TransferId};
 
-/// A refusal that is remembered, with the content that it refused.
+/// A refusal that is remembered, with the content that it refused. That of an opening has the parts of its operation: the
+/// account twice, and the amount 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Refusal {
     /// The client's id.
@@ -30,9 +32,15 @@ pub struct Content {
 }
 
 impl Content {
-    /// What `request` asks for.
-    pub fn of(request: &Request) -> Self {
-        Self { to: request.to, amount: request.amount }
+    /// Of a transfer.
+    pub fn transfer(to: AccountId, amount: Amount) -> Self {
+        Self { to, amount }
+    }
+
+    /// Of any operation. No transfer has the content of an opening, whose account is debit and credit account in one.
+    pub fn of(operation: &Operation) -> Self {
+        let (_, to, amount) = operation.parts();
+        Self { to, amount }
     }
 
     /// The credit account.
@@ -72,10 +80,13 @@ pub enum Lookup {
 /// horizon, so that inventing account names fills no memory.
 type Owner = Option<AccountId>;
 
+/// What identifies a request: its id, and the account that it debits or opens.
+type Identity = (TransferId, AccountId);
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Shelf {
     horizon: Option<TransferId>,
-    known: BTreeMap<(TransferId, AccountId), (Content, Outcome)>,
+    known: BTreeMap<Identity, (Content, Outcome)>,
 }
 
 /// The outcomes that a home remembers. The fullest shelf forgets first, its smallest ids first.
@@ -124,14 +135,13 @@ impl Memory {
         shelf.horizon = shelf.horizon.max(Some(id));
     }
 
-    /// What is known of a request whose debit account is `owner`, or does not exist.
-    pub fn look_up(&self, owner: Owner, request: &Request) -> Lookup {
-        let key = (request.id, request.from);
-        let known = [owner, None].iter().find_map(|owner| self.shelves.get(owner)?.known.get(&key));
+    /// What is known of a request with this identity and content, the account of which is `owner` or does not exist.
+    pub fn look_up(&self, owner: Owner, identity: Identity, content: Content) -> Lookup {
+        let known = [owner, None].iter().find_map(|owner| self.shelves.get(owner)?.known.get(&identity));
         match known {
-            Some((content, outcome)) if *content == Content::of(request) => Lookup::Decided(outcome.clone()),
+            Some((known, outcome)) if *known == content => Lookup::Decided(outcome.clone()),
             Some(_) => Lookup::Conflict,
-            None if self.horizon(owner) >= Some(request.id) => Lookup::Expired,
+            None if self.horizon(owner) >= Some(identity.0) => Lookup::Expired,
             None => Lookup::New,
         }
     }
@@ -146,9 +156,22 @@ impl Memory {
             .map(|((_, from), (content, outcome))| (*from, *content, outcome))
     }
 
-    /// Remembers an approval.
-    pub fn approved(&mut self, id: TransferId, from: AccountId, to: AccountId, amount: Amount, seq: Seq) {
-        self.insert(Some(from), (id, from), Content { to, amount }, Outcome::Approved(seq));
+    /// Remembers an approval; `exists` tells whether the account that is debited or opened has a shelf of its own. That
+    /// of an opening has none until it is settled.
+    pub fn approved(&mut self, operation: &Operation, seq: Seq, exists: bool) {
+        let account = operation.account();
+        let (owner, identity) = (exists.then_some(account), (operation.id, account));
+        self.insert(owner, identity, Content::of(operation), Outcome::Approved(seq));
+    }
+
+    /// Accounts were opened: what the shared shelf remembers of them moves to shelves of their own. Left there, it
+    /// could be forgotten under the shared horizon, while the account's own one says that its ids are new.
+    pub fn give_shelves(&mut self, accounts: &BTreeSet<AccountId>) {
+        let shared = self.shelves.get(&None).into_iter().flat_map(|shelf| &shelf.known);
+        let theirs = shared.filter(|((_, account), _)| accounts.contains(account));
+        for (identity, (content, outcome)) in theirs.map(|(key, value)| (*key, value.clone())).collect::<Vec<_>>() {
+            self.insert(Some(identity.1), identity, content, outcome);
+        }
     }
 
     /// Remembers a refusal, as part of the record that [`Memory::close_record`] will number; `exists` tells whether its
@@ -183,12 +206,12 @@ impl Memory {
         self.insert(owner, (refusal.id, refusal.from), content, outcome);
     }
 
-    fn insert(&mut self, owner: Owner, key: (TransferId, AccountId), content: Content, outcome: Outcome) {
+    fn insert(&mut self, owner: Owner, key: Identity, content: Content, outcome: Outcome) {
         if let Outcome::Refused(_, number) = &outcome {
             self.records.entry(*number).or_default().insert((owner, key.0, key.1));
         }
         if owner.is_some() {
-            // Refused before the account existed, and written again since: one copy is enough.
+            // Decided before the account existed: one copy is enough.
             self.remove(None, key);
         }
         let shelf = self.shelves.entry(owner).or_default();
@@ -201,7 +224,7 @@ impl Memory {
         }
     }
 
-    fn remove(&mut self, owner: Owner, key: (TransferId, AccountId)) {
+    fn remove(&mut self, owner: Owner, key: Identity) {
         let Some(shelf) = self.shelves.get_mut(&owner) else { return };
         let before = shelf.known.len();
         let removed = shelf.known.remove(&key);
@@ -220,7 +243,7 @@ impl Memory {
         }
     }
 
-    fn forget_in_record(&mut self, number: u64, owner: Owner, key: (TransferId, AccountId)) {
+    fn forget_in_record(&mut self, number: u64, owner: Owner, key: Identity) {
         let still_there = self
             .shelves
             .get(&owner)
@@ -262,7 +285,7 @@ impl Memory {
     }
 
     /// Forgets up to `count` of the smallest ids of one shelf.
-    fn forget(&mut self, owner: Owner, count: usize, watermark: Seq) -> Vec<(TransferId, AccountId)> {
+    fn forget(&mut self, owner: Owner, count: usize, watermark: Seq) -> Vec<Identity> {
         let Some(shelf) = self.shelves.get_mut(&owner) else { return Vec::new() };
         let before = shelf.known.len();
         let forgettable = |outcome: &Outcome| !matches!(outcome, Outcome::Approved(seq) if *seq > watermark);

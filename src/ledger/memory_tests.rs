@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::Wait;
+use crate::ledger::{Action, Request, Wait};
 
 fn account(text: &str) -> AccountId {
     text.parse().unwrap()
@@ -10,7 +10,12 @@ fn request(id: u128, from: &str, amount: u64) -> Request {
 }
 
 fn approve(memory: &mut Memory, id: u128, from: &str, seq: u64) {
-    memory.approved(id.into(), account(from), account("B"), Amount::new(1), Seq(seq));
+    let Request { id, from, to, amount, .. } = request(id, from, 1);
+    memory.approved(&Operation { id, action: Action::Transfer { from, to, amount } }, Seq(seq), true);
+}
+
+fn look_up(memory: &Memory, owner: Owner, request: &Request) -> Lookup {
+    memory.look_up(owner, (request.id, request.from), Content::transfer(request.to, request.amount))
 }
 
 fn refusal(id: u128, from: &str) -> Refusal {
@@ -22,7 +27,7 @@ fn refusal(id: u128, from: &str) -> Refusal {
 fn r10_the_same_identity_has_one_outcome_and_other_content_is_a_conflict() {
     let mut memory = Memory::new(100);
     approve(&mut memory, 7, "A", 1);
-    let look_up = |from: &str, amount| memory.look_up(Some(account(from)), &request(7, from, amount));
+    let look_up = |from: &str, amount| look_up(&memory, Some(account(from)), &request(7, from, amount));
     assert_eq!(look_up("A", 1), Lookup::Decided(Outcome::Approved(Seq(1))));
     assert_eq!(look_up("A", 2), Lookup::Conflict);
     assert_eq!(look_up("x@A", 1), Lookup::New, "the debit account is part of the identity");
@@ -38,11 +43,11 @@ fn r10_a_flood_on_one_account_expires_nothing_of_another() {
     }
     assert!(memory.len() <= 100);
     let quiet = request(1, "quiet@A", 1);
-    assert_eq!(memory.look_up(Some(quiet.from), &quiet), Lookup::Decided(Outcome::Approved(Seq(1))));
+    assert_eq!(look_up(&memory, Some(quiet.from), &quiet), Lookup::Decided(Outcome::Approved(Seq(1))));
     let forgotten = request(1_000, "loud@A", 1);
-    assert_eq!(memory.look_up(Some(forgotten.from), &forgotten), Lookup::Expired);
+    assert_eq!(look_up(&memory, Some(forgotten.from), &forgotten), Lookup::Expired);
     let unknown_but_old = request(3, "quiet@A", 1);
-    assert_eq!(memory.look_up(Some(unknown_but_old.from), &unknown_but_old), Lookup::New);
+    assert_eq!(look_up(&memory, Some(unknown_but_old.from), &unknown_but_old), Lookup::New);
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn invented_debit_accounts_share_one_shelf() {
     assert!(memory.records.len() <= 20);
     assert_eq!(memory.horizon(Some(account("A"))), None);
     let ghost = request(1, "ghost1@A", 1);
-    assert_eq!(memory.look_up(None, &ghost), Lookup::Expired);
+    assert_eq!(look_up(&memory, None, &ghost), Lookup::Expired);
 }
 
 #[test]
@@ -91,5 +96,46 @@ fn one_old_refusal_does_not_keep_a_long_tail_of_records() {
     }
     assert!(longest <= 70, "{longest} records for {} refusals", memory.len());
     let kept = request(u128::MAX, "quiet@A", 1);
-    assert!(matches!(memory.look_up(Some(kept.from), &kept), Lookup::Decided(_)));
+    assert!(matches!(look_up(&memory, Some(kept.from), &kept), Lookup::Decided(_)));
+}
+
+#[test]
+fn r10_what_the_shared_shelf_knows_of_an_account_moves_when_it_is_opened() {
+    let mut memory = Memory::new(16);
+    let opened = account("new@A");
+    let opening = Operation { id: 5.into(), action: Action::Open { account: opened } };
+    memory.approved(&opening, Seq(1), false);
+    for (id, from) in [(3, "new@A"), (4, "ghost@A")] {
+        memory.refused(&refusal(id, from), false);
+        memory.close_record();
+    }
+    memory.give_shelves(&BTreeSet::from([opened]));
+    for id in 100..200 {
+        memory.refused(&refusal(id, &format!("ghost{id}@A")), false);
+        memory.close_record();
+        memory.trim(Seq(1));
+        memory.drop_dead_records();
+    }
+    assert!(memory.horizon(None) >= Some(100.into()) && memory.horizon(Some(opened)).is_none());
+    let content = Content::of(&opening);
+    assert_eq!(memory.look_up(Some(opened), (5.into(), opened), content), Lookup::Decided(Outcome::Approved(Seq(1))));
+    let refused = look_up(&memory, Some(opened), &request(3, "new@A", 1));
+    assert!(matches!(refused, Lookup::Decided(Outcome::Refused(_, 1))));
+    assert_eq!(look_up(&memory, None, &request(4, "ghost@A", 1)), Lookup::Expired);
+    assert_eq!(memory.records.keys().next(), Some(&1), "the record of the refusal that moved is live");
+}
+
+#[test]
+fn r10_an_opening_in_the_local_log_is_not_forgotten_with_the_accounts_that_do_not_exist() {
+    let mut memory = Memory::new(16);
+    let opening = Operation { id: 1.into(), action: Action::Open { account: account("new@A") } };
+    memory.approved(&opening, Seq(1), false);
+    for id in 100..200 {
+        memory.refused(&refusal(id, &format!("ghost{id}@A")), false);
+        memory.close_record();
+        memory.trim(Seq(0));
+    }
+    let look_up = |memory: &Memory| memory.look_up(None, (1.into(), account("new@A")), Content::of(&opening));
+    assert_eq!(look_up(&memory), Lookup::Decided(Outcome::Approved(Seq(1))));
+    assert!(memory.len() <= 16);
 }

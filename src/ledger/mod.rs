@@ -18,4 +18,4 @@ pub use compose::{Candidate, Composition, Value, compose};
 pub use entry::{Action, Entry, LogOffer, Operation, Run};
 pub use home::{Home, HomeAction, HomeLimits, HomeStart, Mark};
 pub use memory::{Memory, Refusal};
-pub use request::{Answer, Approval, Reason, Request, Ticket, Trace, Verdict, Wait};
+pub use request::{Answer, Approval, Opening, Reason, Request, Ticket, Trace, Verdict, Wait};

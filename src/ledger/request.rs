@@ -32,6 +32,18 @@ pub struct Request {
     pub wait: Wait,
 }
 
+/// The opening of an account as a client asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Opening {
+    /// Kept through retries; with the account it is the opening's identity, as the debit account is with a transfer's
+    /// (R10).
+    pub id: TransferId,
+    /// The new account; its home decides.
+    pub account: AccountId,
+    /// What to wait for.
+    pub wait: Wait,
+}
+
 /// Where the answer goes. The core hands it back untouched: `batch` and `index` are the asker's own numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
@@ -41,7 +53,7 @@ pub struct Ticket {
     pub index: u32,
 }
 
-/// The entry that an approved transfer became.
+/// The entry that an approved transfer or opening became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Approval {
     /// The home that approved it.
@@ -52,7 +64,7 @@ pub struct Approval {
     pub height: Option<Height>,
 }
 
-/// Why the bank refuses a transfer. Final: the same id gets the same answer again.
+/// Why the bank refuses a transfer or an opening. Final: the same id gets the same answer again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum Reason {
@@ -67,6 +79,13 @@ pub enum Reason {
     },
     /// Debit or credit account does not exist at that height.
     UnknownAccount {
+        /// The height that the decision rests on.
+        height: Height,
+        /// The account.
+        account: AccountId,
+    },
+    /// The account to open exists at that height, or the home has approved its opening, which is not settled yet.
+    AccountExists {
         /// The height that the decision rests on.
         height: Height,
         /// The account.
@@ -89,6 +108,7 @@ impl Reason {
         match self {
             Self::InsufficientFunds { .. } => "insufficient_funds",
             Self::UnknownAccount { .. } => "unknown_account",
+            Self::AccountExists { .. } => "account_exists",
             Self::AmountZero => "amount_zero",
             Self::SameAccount => "same_account",
             Self::NotHome { .. } => "not_home",
@@ -96,7 +116,7 @@ impl Reason {
     }
 }
 
-/// What a home answers to a [`Request`].
+/// What a home answers to a [`Request`] or an [`Opening`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -104,7 +124,7 @@ pub enum Answer {
     Approved(Approval),
     /// Refused for good.
     Refused(Reason),
-    /// The id was used before, for a transfer with another content: an error of the client.
+    /// The id was used before with another content, be it a transfer or an opening: an error of the client.
     Conflict,
     /// Older than what the bank remembers of this account: look it up in the chain; it is never executed (R10).
     Expired,
@@ -117,19 +137,27 @@ pub enum Answer {
     Pending,
 }
 
-/// What became of an id that was used with one debit account.
+/// What became of an id that was used with one debit account, or to open one account. An opening has its account as
+/// debit and as credit account and the amount 0; no transfer has, since those are refused by form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Trace {
     /// The id.
     pub id: TransferId,
-    /// Debit account.
+    /// Debit account, or the account to open.
     pub from: AccountId,
-    /// Credit account.
+    /// Credit account, or the account to open.
     pub to: AccountId,
-    /// The amount.
+    /// The amount; 0 for an opening.
     pub amount: Amount,
     /// What was decided.
     pub verdict: Verdict,
+}
+
+impl Trace {
+    /// The account, where this is what became of an opening.
+    pub fn opens(&self) -> Option<AccountId> {
+        (self.from == self.to).then_some(self.from)
+    }
 }
 
 /// What a [`Trace`] ends in.

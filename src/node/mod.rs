@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Handler, Recipient};
+use actix::{Actor, Addr, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
 use tracing::info;
 
@@ -20,14 +20,14 @@ use crate::actors::client_connection::ClientPorts;
 pub use crate::actors::links::LinkPort;
 use crate::actors::message::{
     Answers, BankView, BlocksRead, CloseStore, Happened, NodeEvent, Outgoing, ReadBank, ReadBlocks, SettleNow, Stop,
-    Submit,
+    Submit, SubmitOpening,
 };
 use crate::actors::persistence::PersistenceTiming;
 use crate::actors::proposer::ProposerTiming;
 use crate::actors::reconcile::ReconcileTiming;
 use crate::actors::{LedgerActor, PersistenceActor};
 use crate::entropy::Entropy;
-use crate::ledger::{Answer, Genesis, HomeLimits, Request};
+use crate::ledger::{Answer, Genesis, HomeLimits, Opening, Request};
 use crate::paxos::BlocksRequest;
 use crate::store::{RecoverOptions, Recovered, StoreError, StoreHost};
 use crate::types::{Epoch, Height, Incarnation, NodeId};
@@ -193,12 +193,29 @@ impl Node {
     /// # Errors
     /// [`NotRunning`] where the node stops before it answers: the outcome is unknown then.
     pub fn transfer(&self, request: Request) -> impl Future<Output = Result<Answer, NotRunning>> + use<> {
+        self.ask(move |reply_to| Submit { requests: vec![(0, request)], reply_to })
+    }
+
+    /// Asks for the opening of an account of this home, and waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Node::transfer`].
+    pub fn open(&self, opening: Opening) -> impl Future<Output = Result<Answer, NotRunning>> + use<> {
+        self.ask(move |reply_to| SubmitOpening { tag: 0, opening, reply_to })
+    }
+
+    /// Asks the Ledger for one decision.
+    fn ask<M, F>(&self, message: F) -> impl Future<Output = Result<Answer, NotRunning>> + use<M, F>
+    where
+        LedgerActor: Handler<M, Result = u64>,
+        M: Message<Result = u64> + Send + 'static,
+        F: FnOnce(Recipient<Answers>) -> M,
+    {
         let (id, ledger) = (self.id, self.ledger.clone());
         async move {
             let (reply_to, answer) = oneshot::channel();
             let reply_to = Clerk(Some(reply_to)).start().recipient();
-            let submit = Submit { requests: vec![(0, request)], reply_to };
-            ledger.send(submit).await.map_err(|_| NotRunning(id))?;
+            ledger.send(message(reply_to)).await.map_err(|_| NotRunning(id))?;
             answer.await.map_err(|_| NotRunning(id))
         }
     }

@@ -9,7 +9,7 @@ use super::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch}
 use super::{Store, StoreError, Stream, field};
 use crate::effect::{Record, Slot};
 use crate::ledger::home::SETTLED_AT_MAX;
-use crate::ledger::{Action, Bank, Block, Genesis, HomeStart, Memory, Operation};
+use crate::ledger::{Bank, Block, Genesis, HomeStart, Memory, Operation};
 use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 
 /// How much of a stream is in memory at once while it is loaded.
@@ -291,11 +291,10 @@ pub(super) fn replay(
         bank.advance(delta);
         if let Some(run) = block.run_of(start.me) {
             for entry in run.entries() {
-                if let Action::Transfer { from, to, amount } = entry.operation.action {
-                    // What was forgotten stays forgotten: a chain is longer than a memory.
-                    if memory.horizon(Some(from)) < Some(entry.operation.id) {
-                        memory.approved(entry.operation.id, from, to, amount, entry.seq);
-                    }
+                // What was forgotten stays forgotten: a chain is longer than a memory. An account that is opened here
+                // exists, so that its opening is remembered as one of its own.
+                if memory.horizon(Some(entry.operation.account())) < Some(entry.operation.id) {
+                    memory.approved(&entry.operation, entry.seq, true);
                 }
             }
             raised.append(&mut memory.trim(bank.watermark(start.me)));

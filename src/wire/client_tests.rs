@@ -26,6 +26,7 @@ fn every_answer_survives_the_way_to_the_client() {
         Answer::Approved(Approval { height: None, ..approval }),
         Answer::Refused(reason),
         Answer::Refused(Reason::UnknownAccount { height: Height(0), account: "x@A".parse().unwrap() }),
+        Answer::Refused(Reason::AccountExists { height: Height(4), account: "x@A".parse().unwrap() }),
         Answer::Conflict,
         Answer::Expired,
         Answer::Busy,

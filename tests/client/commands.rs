@@ -267,6 +267,26 @@ async fn an_outcome_is_put_together_from_all_nodes_and_says_who_was_not_heard() 
 }
 
 #[tokio::test]
+async fn the_outcome_of_an_opening_is_told_as_one() {
+    let mut bank = Bank::new().await;
+    let exists = || Reason::AccountExists { height: Height(4), account: "A".parse().unwrap() };
+    let tell = move |call: &Call| {
+        let Ask::Trace { id } = call.ask else { panic!("a trace is expected, not {call:?}") };
+        let (account, amount, verdict) = ("A".parse().unwrap(), Amount::ZERO, Verdict::Refused(exists()));
+        let traces = vec![Trace { id, from: account, to: account, amount, verdict }];
+        vec![Act::Tell(Told::Traces { height: Height(4), traces })]
+    };
+    let a = bank.start("A", tell);
+    let ask = ["outcome", ID, "--nodes", &a.address, "--deadline", "2s"];
+    let (status, value) = json_of(&ask).await;
+    let reason = json!({ "code": "account_exists", "height": 4, "account": "A" });
+    let expected = json!({
+        "id": ID, "outcome": "refused", "origin": null, "seq": null, "height": null, "reason": reason, "open": "A",
+    });
+    assert_eq!((status, value), (1, expected));
+}
+
+#[tokio::test]
 async fn balances_settlements_and_the_state_of_nodes_are_told_in_both_forms() {
     let mut bank = Bank::new().await;
     let a = bank.start("A", |call| match &call.ask {

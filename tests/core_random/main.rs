@@ -10,11 +10,41 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use node::{Event, Node};
 use paxos_banking::entropy::Entropy;
-use paxos_banking::ledger::{Action, Answer, Genesis, Request, Wait};
+use paxos_banking::ledger::{Action, Answer, Approval, Entry, Genesis, Opening, Operation, Reason, Request, Wait};
 use paxos_banking::paxos::Message;
-use paxos_banking::types::{AccountId, Amount, Height, NodeId};
+use paxos_banking::types::{AccountId, Amount, Height, NodeId, TransferId};
 
 const STEPS: usize = 3_000;
+
+/// What a client asks for; with what it waits for, since a retry may differ in that alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Transfer(Request),
+    Open(Opening),
+}
+
+impl Asked {
+    /// R10: the debit account, or the account to open, and the id.
+    fn identity(&self) -> (AccountId, TransferId) {
+        match self {
+            Self::Transfer(request) => (request.from, request.id),
+            Self::Open(opening) => (opening.account, opening.id),
+        }
+    }
+
+    /// What it becomes, where it is approved.
+    fn operation(&self) -> Operation {
+        match *self {
+            Self::Transfer(Request { id, from, to, amount, .. }) => {
+                Operation { id, action: Action::Transfer { from, to, amount } }
+            }
+            Self::Open(Opening { id, account, .. }) => Operation { id, action: Action::Open { account } },
+        }
+    }
+}
+
+/// Accounts of each home that clients open and use, whether they are open or not.
+const MORE_ACCOUNTS: [&str; 3] = ["x", "y", "z"];
 
 struct World {
     seed: u64,
@@ -22,10 +52,11 @@ struct World {
     genesis: Genesis,
     nodes: BTreeMap<NodeId, Node>,
     network: Vec<(NodeId, NodeId, Message)>,
-    asked: BTreeMap<u128, Request>,
+    asked: BTreeMap<u128, Asked>,
     answers: BTreeMap<u128, Answer>,
     crashes: usize,
     refused: usize,
+    conflicts: usize,
 }
 
 impl World {
@@ -42,6 +73,7 @@ impl World {
             answers: BTreeMap::new(),
             crashes: 0,
             refused: 0,
+            conflicts: 0,
         };
         for name in names {
             world.nodes.get_mut(&name).unwrap().start();
@@ -106,26 +138,58 @@ impl World {
         self.nodes.get_mut(&to).unwrap().receive(from, message);
     }
 
+    /// Mostly the account of a node itself, which has the money.
+    fn some_account(&mut self) -> AccountId {
+        let (home, which) = (self.some_node(), self.below(4 * MORE_ACCOUNTS.len()));
+        MORE_ACCOUNTS.get(which).map_or(AccountId::of_node(home), |name| AccountId::new(name, home).unwrap())
+    }
+
+    fn something_asked(&mut self) -> Option<Asked> {
+        let index = self.below(self.asked.len().max(1));
+        self.asked.values().nth(index).copied()
+    }
+
     fn submit(&mut self) {
-        let (from, to) = (self.some_node(), self.some_node());
-        let retry = self.below(4) == 0 && !self.asked.is_empty();
-        let request = if retry {
-            let index = self.below(self.asked.len());
-            *self.asked.values().nth(index).unwrap()
-        } else {
-            let id = self.asked.len() as u128 + 1;
-            let amount = Amount::new(1 + self.below(150) as u64);
-            let (from, to) = (AccountId::of_node(from), AccountId::of_node(to));
-            let wait = if self.below(4) == 0 { Wait::Settled } else { Wait::Local };
-            Request { id: id.into(), from, to, amount, wait }
+        let mut asked = match (self.below(8), self.something_asked()) {
+            (0 | 1, Some(before)) => before,
+            // An identity that was used before, mostly with other content.
+            (2, Some(before)) if self.below(3) == 0 => {
+                let (from, id) = before.identity();
+                self.something_new(from, id)
+            }
+            _ => {
+                let (from, id) = (self.some_account(), self.asked.len() as u128 + 1);
+                self.something_new(from, id.into())
+            }
         };
-        if request.from == request.to {
+        if self.below(8) == 0 {
+            let wait = Wait::Settled;
+            asked = match asked {
+                Asked::Transfer(request) => Asked::Transfer(Request { wait, ..request }),
+                Asked::Open(opening) => Asked::Open(Opening { wait, ..opening }),
+            };
+        }
+        if matches!(asked, Asked::Transfer(Request { from, to, .. }) if from == to) {
             return;
         }
-        let number = self.asked.iter().find(|(_, asked)| **asked == request).map(|(number, _)| *number);
-        let number = number.unwrap_or(self.asked.len() as u128 + 1);
-        self.asked.insert(number, request);
-        self.nodes.get_mut(&request.from.home()).unwrap().submit(number, request);
+        // Whoever waits longer asks for the same: what comes of an operation is one outcome.
+        let same = |(_, other): &(&u128, &Asked)| other.operation() == asked.operation();
+        let number = self.asked.iter().find(same).map_or(self.asked.len() as u128 + 1, |(number, _)| *number);
+        self.asked.insert(number, asked);
+        let home = self.nodes.get_mut(&asked.identity().0.home()).unwrap();
+        match asked {
+            Asked::Transfer(request) => home.submit(number, request),
+            Asked::Open(opening) => home.open(number, opening),
+        }
+    }
+
+    fn something_new(&mut self, account: AccountId, id: TransferId) -> Asked {
+        let wait = Wait::Local;
+        if self.below(12) == 0 {
+            return Asked::Open(Opening { id, account, wait });
+        }
+        let amount = Amount::new(1 + self.below(150) as u64);
+        Asked::Transfer(Request { id, from: account, to: self.some_account(), amount, wait })
     }
 
     fn collect_events(&mut self) {
@@ -134,11 +198,11 @@ impl World {
                 match event {
                     Event::Sent(to, message) => self.network.push((*name, to, message)),
                     Event::Answered(_, Answer::Busy | Answer::NotReady | Answer::Pending) => {}
+                    // Whatever it is in conflict with may be parked, and gone with a crash.
+                    Event::Answered(_, Answer::Conflict) => self.conflicts += 1,
                     Event::Answered(number, answer) => {
                         let answer = match answer {
-                            Answer::Approved(approval) => {
-                                Answer::Approved(paxos_banking::ledger::Approval { height: None, ..approval })
-                            }
+                            Answer::Approved(approval) => Answer::Approved(Approval { height: None, ..approval }),
                             other => other,
                         };
                         self.refused += usize::from(matches!(answer, Answer::Refused(_)));
@@ -206,24 +270,35 @@ impl World {
             assert_eq!(node.home().parked_len(), 0, "every request of {name} is decided; {}", replay(self.seed));
         }
         let chain = &self.nodes.values().next().unwrap().disk.chain;
-        let mut executed: BTreeMap<_, usize> = BTreeMap::new();
-        for run in chain.iter().flat_map(|block| block.runs()) {
-            for operation in &run.operations {
-                let Action::Transfer { from, to, amount } = operation.action else { panic!("nobody opened accounts") };
-                let asked = self.asked.values().find(|asked| asked.id == operation.id).unwrap();
-                assert_eq!((asked.from, asked.to, asked.amount), (from, to, amount));
-                *executed.entry(operation.id).or_default() += 1;
-            }
+        let (mut executed, mut identities) = (BTreeMap::new(), BTreeSet::new());
+        for entry in chain.iter().flat_map(|block| block.runs()).flat_map(|run| run.entries()) {
+            let Entry { origin, seq, operation } = entry;
+            let (account, parts) = (operation.account(), operation.parts());
+            assert!(identities.insert((account, operation.id)), "R10: {operation:?} twice; {}", replay(self.seed));
+            executed.insert((operation.id, parts), Approval { origin, seq, height: None });
         }
-        for (number, request) in &self.asked {
-            let times = executed.get(&request.id).copied().unwrap_or(0);
+        let asked_for = |operation: &Operation| (operation.id, operation.parts());
+        for (number, asked) in &self.asked {
+            let found = executed.remove(&asked_for(&asked.operation()));
             match self.answers.get(number) {
-                Some(Answer::Approved(_)) => assert_eq!(times, 1, "R7, R10: {request:?}; {}", replay(self.seed)),
-                Some(Answer::Refused(_)) => assert_eq!(times, 0, "R9, R10: {request:?}; {}", replay(self.seed)),
-                other => assert!(times <= 1, "R10: {request:?} {other:?}; {}", replay(self.seed)),
+                Some(Answer::Approved(told)) => {
+                    assert_eq!(found, Some(*told), "R7, R10: {asked:?}; {}", replay(self.seed));
+                }
+                Some(Answer::Refused(_)) => assert_eq!(found, None, "R9, R10: {asked:?}; {}", replay(self.seed)),
+                Some(other) => panic!("{asked:?} {other:?}; {}", replay(self.seed)),
+                None => {}
             }
         }
+        assert_eq!(executed, BTreeMap::new(), "nobody asked for these; {}", replay(self.seed));
         self.heights_reached();
+    }
+
+    /// How many accounts were opened, and how many of these were used.
+    fn opened(&self) -> (usize, usize) {
+        let bank = self.nodes.values().next().unwrap().home().bank();
+        let opened = bank.balances().iter().filter(|(account, _)| !self.genesis.opening().contains_key(account));
+        let with_money = opened.clone().filter(|(_, balance)| **balance > Amount::ZERO).count();
+        (opened.count(), with_money)
     }
 
     fn heights_reached(&self) -> Height {
@@ -246,6 +321,7 @@ fn random_schedules_keep_one_history_and_every_promise() {
         None => (0..number_from("CORE_SEEDS").unwrap_or(60)).collect(),
     };
     let (mut blocks, mut crashes, mut approved, mut refused, mut collected) = (0, 0, 0, 0, 0);
+    let (mut opened, mut used, mut exists, mut conflicts) = (0, 0, 0, 0);
     for seed in &seeds {
         let mut world = World::new(*seed);
         for _ in 0..STEPS {
@@ -257,15 +333,22 @@ fn random_schedules_keep_one_history_and_every_promise() {
         crashes += world.crashes;
         approved += world.answers.values().filter(|answer| matches!(answer, Answer::Approved(_))).count();
         refused += world.refused;
+        let exist = |answer: &&Answer| matches!(answer, Answer::Refused(Reason::AccountExists { .. }));
+        exists += world.answers.values().filter(exist).count();
+        opened += world.opened().0;
+        used += world.opened().1;
+        conflicts += world.conflicts;
         collected += world.nodes.values().map(|node| node.collected).sum::<usize>();
     }
     let runs = seeds.len();
     println!(
         "{runs} schedules: {blocks} blocks, {crashes} crashes, {approved} approved, {refused} refusals, \
-         {collected} collections waited for"
+         {collected} collections waited for, {opened} accounts opened, {used} of them with money, {exists} that existed, \
+         {conflicts} conflicts"
     );
     if runs >= 20 {
         assert!(blocks as usize > 10 * runs && approved > 10 * runs && refused > runs && crashes > 10 * runs);
         assert!(collected > runs);
+        assert!(opened > 2 * runs && used > runs / 2 && exists > runs / 2 && conflicts > runs);
     }
 }

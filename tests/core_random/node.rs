@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use paxos_banking::effect::{Effect, HaltReason, Record, Slot};
 use paxos_banking::ledger::{
-    Action, Answer, Bank, Block, Genesis, Home, HomeAction, HomeLimits, HomeStart, Memory, Operation, Refusal, Request,
-    Ticket,
+    Answer, Bank, Block, Genesis, Home, HomeAction, HomeLimits, HomeStart, Memory, Opening, Operation, Refusal,
+    Request, Ticket,
 };
 use paxos_banking::paxos::{
     Accept, Acceptor, AcceptorAction, BlocksResponse, Learner, LearnerAction, Message, Prepare, PrepareView, Proposer,
@@ -184,6 +184,14 @@ impl Node {
         let ticket = Ticket { batch: self.batches.len() as u64, index: 0 };
         self.batches.push(number);
         let effects = self.roles.home.submit([(ticket, request)]);
+        self.effects(effects, Act::Home);
+        self.release();
+    }
+
+    pub fn open(&mut self, number: u128, opening: Opening) {
+        let ticket = Ticket { batch: self.batches.len() as u64, index: 0 };
+        self.batches.push(number);
+        let effects = self.roles.home.open(ticket, opening);
         self.effects(effects, Act::Home);
         self.release();
     }
@@ -458,13 +466,12 @@ fn load(me: NodeId, genesis: &Genesis, disk: &Disk) -> Roles {
     for block in &disk.chain {
         bank.advance(bank.check(block).unwrap());
         for entry in block.run_of(me).into_iter().flat_map(|run| run.entries()) {
-            let Action::Transfer { from, to, amount } = entry.operation.action else { unreachable!() };
-            memory.approved(entry.operation.id, from, to, amount, entry.seq);
+            memory.approved(&entry.operation, entry.seq, true);
             settled_at.insert(entry.seq, block.height());
         }
     }
     for (number, refusals) in &disk.refusals {
-        memory.load_record(*number, refusals, |_| true);
+        memory.load_record(*number, refusals, |account| bank.balance(account).is_some());
     }
     let (majority, height, tip) = (genesis.majority(), bank.height(), bank.tip());
     let log = disk.log.values().copied().collect();

@@ -166,9 +166,8 @@ impl Model {
         let mut memory = Memory::new(IDS_MAX);
         self.horizons.iter().for_each(|(owner, id)| memory.raise_horizon(*owner, *id));
         for (index, operation) in self.entries[..self.watermark()].iter().enumerate() {
-            let Action::Transfer { from, to, amount } = operation.action else { continue };
-            if self.horizons.get(&Some(from)).is_none_or(|horizon| operation.id > *horizon) {
-                memory.approved(operation.id, from, to, amount, Seq(index as u64 + 1));
+            if self.horizons.get(&Some(operation.account())).is_none_or(|horizon| operation.id > *horizon) {
+                memory.approved(operation, Seq(index as u64 + 1), true);
             }
         }
         for (number, refusals) in &self.refusals {

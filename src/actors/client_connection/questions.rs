@@ -14,7 +14,7 @@ use crate::actors::board::ReadStatus;
 use crate::actors::message::{
     AccountView, Collect, Collected, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StoreView,
 };
-use crate::ledger::{Action, Approval, Block, Trace, Verdict};
+use crate::ledger::{Approval, Block, Entry, Trace, Verdict};
 use crate::paxos::BlocksRequest;
 use crate::store::Head;
 use crate::types::{AccountId, Height, NodeId, Seq, TransferId};
@@ -242,13 +242,11 @@ impl Service {
 
 fn traces_in(block: &Block, id: TransferId) -> impl Iterator<Item = Trace> {
     let height = Some(block.height());
-    block.runs().iter().flat_map(|run| run.entries()).filter(move |entry| entry.operation.id == id).filter_map(
-        move |entry| {
-            let Action::Transfer { from, to, amount } = entry.operation.action else { return None };
-            let approval = Approval { origin: entry.origin, seq: entry.seq, height };
-            Some(Trace { id, from, to, amount, verdict: Verdict::Approved(approval) })
-        },
-    )
+    let entries = block.runs().iter().flat_map(|run| run.entries());
+    entries.filter(move |entry| entry.operation.id == id).map(move |Entry { origin, seq, operation }| {
+        let (from, to, amount) = operation.parts();
+        Trace { id, from, to, amount, verdict: Verdict::Approved(Approval { origin, seq, height }) }
+    })
 }
 
 /// What a role answers. One that drops the question has too much to do.

@@ -8,7 +8,7 @@ use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Report};
 use crate::client::{Outcome, Traced};
 use crate::ledger::{Trace, Verdict};
-use crate::render::{nodes_text, transfer_text};
+use crate::render::{nodes_text, opening_text, transfer_text};
 use crate::types::TransferId;
 
 const EXAMPLES: &str = "Examples:
@@ -59,7 +59,10 @@ fn one(trace: &Trace) -> (Value, u8) {
         }
         None => (unknown_json(*id, "pending", PENDING), 4),
     };
-    (json["from"], json["to"], json["amount"]) = (json!(from), json!(to), json!(amount));
+    match trace.opens() {
+        Some(account) => json["open"] = json!(account),
+        None => (json["from"], json["to"], json["amount"]) = (json!(from), json!(to), json!(amount)),
+    }
     (json, status)
 }
 
@@ -75,7 +78,11 @@ fn decided(trace: &Trace) -> Option<Outcome> {
 
 fn line(trace: &Trace) -> String {
     let told = decided(trace).map_or_else(|| format!("unknown: {PENDING}"), |outcome| sentence(&outcome));
-    format!("{}  {told}", transfer_text(trace.from, trace.to, trace.amount))
+    let asked = match trace.opens() {
+        Some(account) => opening_text(account),
+        None => transfer_text(trace.from, trace.to, trace.amount),
+    };
+    format!("{asked}  {told}")
 }
 
 /// No node that was heard has seen it. Only where all were heard does that say something.

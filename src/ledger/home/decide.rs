@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Home, HomeAction, Mark, Parked, Place, Step};
 use crate::ledger::memory::{Content, Lookup, Outcome, Refusal};
 use crate::ledger::{Action, Answer, Operation, Reason, Request, Ticket, Wait};
-use crate::types::{Amount, NodeId, Seq};
+use crate::types::{AccountId, Amount, NodeId, Seq, TransferId};
 
 impl Home {
     pub(super) fn decide(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
@@ -25,7 +25,7 @@ impl Home {
         }
         if let Some(mark) = self.in_flight.get(&(request.from, request.id)) {
             let Some(parked) = self.parked.get_mut(mark) else { return reply(Answer::Busy) };
-            if Content::of(&parked.request) != Content::of(&request) {
+            if (parked.request.to, parked.request.amount) != (request.to, request.amount) {
                 return reply(Answer::Conflict);
             }
             if self.open.len() >= self.limits.waiting_max {
@@ -35,21 +35,41 @@ impl Home {
             self.open.insert(ticket, Place::Parked(*mark));
             return;
         }
-        let owner = self.spendable.contains_key(&request.from).then_some(request.from);
-        match self.memory.look_up(owner, &request) {
-            Lookup::New => self.decide_new(step, ticket, request),
-            Lookup::Decided(Outcome::Approved(seq)) => self.reply_approved(step, ticket, request.wait, seq),
-            Lookup::Decided(Outcome::Refused(reason, _)) => reply(Answer::Refused(reason)),
-            Lookup::Conflict => reply(Answer::Conflict),
-            Lookup::Expired => reply(Answer::Expired),
+        let (identity, content) = ((request.id, request.from), Content::transfer(request.to, request.amount));
+        if !self.answer_known(step, ticket, request.wait, identity, content) {
+            self.decide_new(step, ticket, request);
         }
+    }
+
+    /// Answers a request that was decided before, or may have been (R10); false where it is new.
+    pub(super) fn answer_known(
+        &mut self,
+        step: &mut Step,
+        ticket: Ticket,
+        wait: Wait,
+        identity: (TransferId, AccountId),
+        content: Content,
+    ) -> bool {
+        let owner = self.spendable.contains_key(&identity.1).then_some(identity.1);
+        let answer = match self.memory.look_up(owner, identity, content) {
+            Lookup::New => return false,
+            Lookup::Decided(Outcome::Approved(seq)) => {
+                self.reply_approved(step, ticket, wait, seq);
+                return true;
+            }
+            Lookup::Decided(Outcome::Refused(reason, _)) => Answer::Refused(reason),
+            Lookup::Conflict => Answer::Conflict,
+            Lookup::Expired => Answer::Expired,
+        };
+        step.actions.push(HomeAction::Reply(ticket, answer));
+        true
     }
 
     fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
         let unknown = [request.from, request.to].into_iter().find(|account| self.bank.balance(*account).is_none());
         if let Some(account) = unknown {
             let reason = Reason::UnknownAccount { height: self.bank.height(), account };
-            return self.refuse(step, &request, &[ticket], reason);
+            return self.refuse_transfer(step, &request, &[ticket], reason);
         }
         if self.log.len() >= self.limits.log_entries_max {
             step.settle = true;
@@ -97,15 +117,19 @@ impl Home {
                     not_heard: not_heard.cloned().unwrap_or_default(),
                 };
                 let tickets: Vec<_> = waiting.iter().map(|(ticket, _)| *ticket).collect();
-                self.refuse(step, &request, &tickets, reason);
+                self.refuse_transfer(step, &request, &tickets, reason);
             }
         }
     }
 
     fn approve(&mut self, step: &mut Step, request: &Request, waiting: &[(Ticket, Wait)]) {
         let Request { id, from, to, amount, .. } = *request;
-        let operation = Operation { id, action: Action::Transfer { from, to, amount } };
-        self.append(operation).expect("covers() was asked just before, and the genesis sum fits");
+        self.enter(step, Operation { id, action: Action::Transfer { from, to, amount } }, waiting);
+    }
+
+    /// Appends an operation that was found to pass, and answers those who wait for it.
+    pub(super) fn enter(&mut self, step: &mut Step, operation: Operation, waiting: &[(Ticket, Wait)]) {
+        self.append(operation).expect("it was tried just before, and the genesis sum fits");
         step.appended.push(operation);
         let seq = self.last_seq();
         for (ticket, wait) in waiting {
@@ -127,13 +151,16 @@ impl Home {
         }
     }
 
-    fn refuse(&mut self, step: &mut Step, request: &Request, tickets: &[Ticket], reason: Reason) {
+    fn refuse_transfer(&mut self, step: &mut Step, request: &Request, tickets: &[Ticket], reason: Reason) {
         let Request { id, from, to, amount, .. } = *request;
+        self.refuse(step, Refusal { id, from, to, amount, reason }, tickets);
+    }
+
+    pub(super) fn refuse(&mut self, step: &mut Step, refusal: Refusal, tickets: &[Ticket]) {
         // Remembered at once, though written with the step: the next request of the batch may be its twin.
-        let refusal = Refusal { id, from, to, amount, reason: reason.clone() };
-        self.memory.refused(&refusal, self.spendable.contains_key(&from));
+        self.memory.refused(&refusal, self.spendable.contains_key(&refusal.from));
+        let reply = |ticket: &Ticket| HomeAction::Reply(*ticket, Answer::Refused(refusal.reason.clone()));
+        step.actions.extend(tickets.iter().map(reply));
         step.refused.push(refusal);
-        let replies = tickets.iter().map(|ticket| HomeAction::Reply(*ticket, Answer::Refused(reason.clone())));
-        step.actions.extend(replies);
     }
 }
