@@ -190,7 +190,13 @@ impl Memory {
     pub fn load_record(&mut self, number: u64, refusals: &[Refusal], exists: impl Fn(AccountId) -> bool) {
         // A record all of whose refusals were written again later still stands in the store: dead, and trimmed as such.
         self.records.entry(number).or_default();
-        refusals.iter().for_each(|refusal| self.refused_in(number, refusal, exists(refusal.from)));
+        for refusal in refusals {
+            let exists = exists(refusal.from);
+            // What was forgotten stays forgotten, though others of its record keep it in the store.
+            if self.horizon(exists.then_some(refusal.from)) < Some(refusal.id) {
+                self.refused_in(number, refusal, exists);
+            }
+        }
         self.continue_records_at(number + 1);
     }
 

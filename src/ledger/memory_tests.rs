@@ -51,6 +51,15 @@ fn r10_a_flood_on_one_account_expires_nothing_of_another() {
 }
 
 #[test]
+fn r10_a_refusal_that_was_forgotten_is_not_remembered_again_by_a_restart() {
+    let mut memory = Memory::new(100);
+    memory.raise_horizon(Some(account("A")), 5.into());
+    memory.load_record(1, &[refusal(5, "A"), refusal(6, "A")], |_| true);
+    assert_eq!(look_up(&memory, Some(account("A")), &request(5, "A", 1)), Lookup::Expired);
+    assert!(matches!(look_up(&memory, Some(account("A")), &request(6, "A", 1)), Lookup::Decided(_)));
+}
+
+#[test]
 fn r10_what_is_in_the_local_log_is_never_forgotten() {
     let mut memory = Memory::new(16);
     for id in 1..=40 {
