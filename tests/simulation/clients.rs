@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Context, Handler};
 use paxos_banking::actors::message::{Answers, StopWaiting, Submit};
 use paxos_banking::entropy::Entropy;
-use paxos_banking::ledger::{Answer, Approval, Request, Trace, Verdict, Wait};
+use paxos_banking::ledger::{Answer, Approval, Opening, Request, Trace, Verdict, Wait};
 use paxos_banking::types::{AccountId, Amount, Height, NodeId, TransferId};
 use paxos_banking::wire::client::{Ask, Balance, ReadLevel, Told};
 use tokio::time::{Instant, sleep, timeout};
@@ -150,7 +150,7 @@ impl Client {
     fn new_request(&mut self) -> Request {
         let id = self.new_id();
         let wait = if self.percent(self.town.workload.settled_percent) { Wait::Settled } else { Wait::Local };
-        if false && self.percent(self.town.workload.opening_percent) {
+        if self.percent(self.town.workload.opening_percent) {
             let homes = self.town.homes.len() as u64;
             let home = self.town.homes[usize::try_from(self.entropy.below(homes)).unwrap()];
             let account = AccountId::new(&format!("new{}", self.entropy.below(6)), home).unwrap();
@@ -226,7 +226,13 @@ impl Client {
         for request in openings {
             let Request { id, from: account, wait, .. } = *request;
             let tag = self.note_asked(*request);
-            let _ = (tag, id, account, wait);
+            let answer = access.node.open(Opening { id, account, wait });
+            let record = self.town.record.clone();
+            tokio::task::spawn_local(async move {
+                if let Ok(answer) = answer.await {
+                    record.borrow_mut().answered(tag, answer);
+                }
+            });
         }
         if transfers.is_empty() {
             return;

@@ -306,8 +306,8 @@ impl<'a> Nemesis<'a> {
         }
         self.world.set(Set::HelloOnly(BTreeSet::from([of]))).await;
         self.world.disks[&of].restore(copy);
+        self.world.record.borrow_mut().gone_back.insert(of);
         self.world.revive(of).await;
-        self.world.excuse(of, Excuse::WentBack);
         self.wait(Duration::from_millis(1_500)).await;
         let noticed = self.world.seen(of, |seen| seen.halted).unwrap_or_default();
         self.world.record.borrow_mut().counts.add(match noticed {
@@ -315,6 +315,7 @@ impl<'a> Nemesis<'a> {
             false => "stores gone back, nobody there who knew",
         });
         self.world.kill(of).await;
+        self.world.record.borrow_mut().gone_back.remove(&of);
         self.world.disks[&of].restore(newest);
         self.world.set(Set::HelloOnly(BTreeSet::new())).await;
     }

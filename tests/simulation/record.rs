@@ -102,6 +102,8 @@ pub struct Record {
     /// Those of them that had been admitted, or that a peer had met: their unsettled approvals are lost, and they are out
     /// for good.
     pub destroyed: BTreeSet<NodeId>,
+    /// Nodes whose store is an older copy now.
+    pub gone_back: BTreeSet<NodeId>,
     /// Nodes whose store holds something else than was written.
     pub damaged: BTreeSet<NodeId>,
     /// Nodes of which two processes ran at once.
@@ -138,6 +140,7 @@ impl Record {
             heads: BTreeMap::new(),
             emptied: BTreeSet::new(),
             destroyed: BTreeSet::new(),
+            gone_back: BTreeSet::new(),
             damaged: BTreeSet::new(),
             doubled: BTreeSet::new(),
             ballots: BTreeMap::new(),

@@ -52,6 +52,7 @@ impl Counts {
             }
             Answer::Refused(Reason::InsufficientFunds { .. }) => "refusals for lack of funds, all heard",
             Answer::Refused(Reason::UnknownAccount { .. }) => "refusals: no such account",
+            Answer::Refused(Reason::AccountExists { .. }) => "refusals: account exists",
             Answer::Refused(_) => "refusals by form",
             Answer::Conflict => "ids used again for something else",
             Answer::Expired => "ids expired",

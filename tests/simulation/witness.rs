@@ -189,6 +189,14 @@ impl<'a> Witness<'a> {
             Some((Outcome::Refused(Reason::UnknownAccount { height, account }), ..)) => {
                 self.record.chain.at(*height).is_none_or(|bank| bank.balance(*account).is_none())
             }
+            Some((Outcome::Refused(Reason::AccountExists { account, .. }), ..)) => {
+                let opens =
+                    |entry: &Entry| matches!(entry.operation.action, Action::Open { account: new } if new == *account);
+                self.record.genesis.opening().contains_key(account)
+                    || self.record.destroyed.contains(&account.home())
+                    || self.record.chain.entries().any(|(_, entry)| opens(entry))
+                    || self.logs.values().flatten().any(opens)
+            }
             _ => true,
         };
         if true_word { Ok(()) } else { Err(format!("{identity:?}: {story:?} is not true")) }

@@ -233,9 +233,10 @@ impl World {
         let board = Board::new(id, self.genesis.nodes(), "simulated".to_owned(), None).start();
         let watcher = Watcher { process, record: self.record.clone(), board: board.clone().recipient() }.start();
         let mut seen = Seen::default();
-        if self.record.borrow().emptied.contains(&id) {
-            seen.excuses.insert(Excuse::LostDisk);
-        }
+        let record = self.record.borrow();
+        let happened = [(&record.emptied, Excuse::LostDisk), (&record.gone_back, Excuse::WentBack)];
+        seen.excuses.extend(happened.iter().filter(|(nodes, _)| nodes.contains(&id)).map(|(_, excuse)| *excuse));
+        drop(record);
         self.record.borrow_mut().processes.insert(process, seen);
         let seams = Seams {
             store: self.disks[&id].host(process, self.entropy.split()),
