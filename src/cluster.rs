@@ -363,7 +363,3 @@ impl Handler<Forget> for Board {
         self.waiting.retain(|wait| wait.node != node);
     }
 }
-
-#[cfg(test)]
-#[path = "cluster_tests.rs"]
-mod tests;
