@@ -38,7 +38,7 @@ impl Start {
         }
     }
 
-    fn is(&self, point: &Point) -> bool {
+    pub fn is(&self, point: &Point) -> bool {
         self.number == point.number && self.state == point.model.state()
     }
 }
@@ -144,7 +144,9 @@ impl Truth {
     }
 
     fn r8_a_write_is_there_wholly_or_not_at_all(&self, start: &Start) -> Checked {
-        holds(self.allows(start), "R8", || format!("neither the last write nor the next; {}", self.story(start)))
+        holds(self.allowed(start).is_some(), "R8", || {
+            format!("neither the last write nor the next; {}", self.story(start))
+        })
     }
 
     /// A disk that is gone may come back: whoever named damage would have its operator throw an intact store away.
@@ -160,9 +162,9 @@ impl Truth {
         holds(named, "R3, R13", || format!("an undamaged store was refused: {error}"))
     }
 
-    /// The two states that a restart may give.
-    fn allows(&self, start: &Start) -> bool {
-        start.is(&self.newest) || self.under_way.as_ref().is_some_and(|point| start.is(point))
+    /// Which of the two states that a restart may give it gave.
+    pub fn allowed(&self, start: &Start) -> Option<&Point> {
+        [Some(&self.newest), self.under_way.as_ref()].into_iter().flatten().find(|point| start.is(point))
     }
 
     fn story(&self, start: &Start) -> String {
@@ -180,16 +182,16 @@ impl Truth {
         &self,
         kind: Damage,
         site: Site,
-        loaded: Result<Start, StoreError>,
+        loaded: Result<&Start, &StoreError>,
     ) -> Result<Fate, String> {
         let (epoch, incarnation) = self.identity.unwrap();
         let start = match loaded {
-            Err(error) if named(&error).is_some() => return Ok(Fate::Named),
+            Err(error) if named(error).is_some() => return Ok(Fate::Named),
             Err(error) => return Err(format!("R13: {kind:?} at {site:?} is not named: {error}")),
             Ok(start) => start,
         };
         let same_store = !start.fresh && start.incarnation == incarnation;
-        if self.allows(&start) && same_store && start.epoch > epoch {
+        if self.allowed(start).is_some() && same_store && start.epoch > epoch {
             return Ok(Fate::Harmless);
         }
         // Only the first sector can take the whole store back, by one commit, and the file cannot know: all that it
@@ -207,7 +209,7 @@ impl Truth {
         Err(format!(
             "R13: {kind:?} at {site:?} went unnoticed, epoch {} after {epoch}; {}",
             start.epoch,
-            self.story(&start)
+            self.story(start)
         ))
     }
 }
