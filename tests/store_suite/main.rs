@@ -3,11 +3,15 @@
 
 mod bench;
 mod damage;
+mod power_disk;
+mod power_tally;
+mod power_truth;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod random;
 mod redb_disk;
 mod redb_file;
+mod redb_power;
 mod redis_answers;
 mod redis_bench;
 mod redis_edited;

@@ -10,10 +10,10 @@ use crate::script::*;
 
 /// The primary-slot bit of redb's header: after a crash the other slot may be the newest commit or the one before it,
 /// and nothing but this bit says which. A store that goes back by it is found out by its peers only (R13).
-const SLOT_BYTE: usize = 9;
+pub const SLOT_BYTE: usize = 9;
 
 /// Expected panics of redb are errors by the time a test sees them; they need not fill its output.
-fn quiet_contained_panics() {
+pub fn quiet_contained_panics() {
     let outer = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !panics_are_contained() {
