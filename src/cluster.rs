@@ -294,6 +294,9 @@ impl Known {
     }
 }
 
+/// Enough for what happens while all nodes of the largest bank meet.
+const BOARD_MAILBOX: usize = 16_384;
+
 /// What happened to each node, for those who wait for it.
 #[derive(Default)]
 struct Board {
@@ -328,6 +331,11 @@ impl Board {
 
 impl Actor for Board {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // The nodes drop what does not fit, and whoever waits for it would wait for ever.
+        ctx.set_mailbox_capacity(BOARD_MAILBOX);
+    }
 }
 
 impl Handler<NodeEvent> for Board {
@@ -363,3 +371,7 @@ impl Handler<Forget> for Board {
         self.waiting.retain(|wait| wait.node != node);
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;
