@@ -129,6 +129,12 @@ impl Client {
         accounts[usize::try_from(index).unwrap()]
     }
 
+    fn any_account_of(&mut self, home: NodeId) -> AccountId {
+        let accounts = self.town.accounts.borrow();
+        let of_home: Vec<_> = accounts.iter().filter(|account| account.home() == home).collect();
+        *of_home[usize::try_from(self.entropy.below(of_home.len() as u64)).unwrap()]
+    }
+
     /// A time that may be wrong, and 80 random bits.
     fn new_id(&mut self) -> TransferId {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap();
@@ -153,7 +159,7 @@ impl Client {
         if self.percent(self.town.workload.opening_percent) {
             let homes = self.town.homes.len() as u64;
             let home = self.town.homes[usize::try_from(self.entropy.below(homes)).unwrap()];
-            let account = AccountId::new(&format!("new{}", self.entropy.below(6)), home).unwrap();
+            let account = AccountId::new(&format!("new{}", self.entropy.below(2)), home).unwrap();
             let mut accounts = self.town.accounts.borrow_mut();
             if !accounts.contains(&account) {
                 accounts.push(account);
@@ -198,7 +204,7 @@ impl Client {
         for _ in 1..1 + self.entropy.below(self.town.workload.batch_max) {
             let mut request = self.new_request();
             if !is_opening(&request) && request.from.home() != first.from.home() {
-                request.from = first.from;
+                request.from = self.any_account_of(first.from.home());
             }
             // One in a hundred goes to the wrong home, and hears so.
             if request.from.home() == first.from.home() || self.percent(1) {

@@ -119,8 +119,13 @@ impl SimDisk {
     }
 
     /// True while something is written that a crash may take back.
-    pub fn has_unsynced(&self) -> bool {
+    fn has_unsynced(&self) -> bool {
         self.0.unsynced.get()
+    }
+
+    /// True while a write is on its way to the disk.
+    pub fn is_being_written(&self) -> bool {
+        !self.0.in_flight.borrow().is_empty()
     }
 
     /// A process is gone, and the machine with it unless another process of the node still runs there. What was written
@@ -436,7 +441,7 @@ struct Other {
 impl Contended {
     fn others_write(&mut self) {
         for other in self.others.iter_mut().filter(|other| other.done.is_none()) {
-            if self.entropy.below(3) == 0 {
+            if self.entropy.below(2) == 0 {
                 let done = self.store.disk().apply(&other.write);
                 other.late = self.taken && done.is_ok();
                 other.done = Some(done);

@@ -11,6 +11,7 @@ use crate::clients::Town;
 use crate::disk::{DiskHealth, Point, SimDisk};
 use crate::network::{Set, Way, Weather};
 use crate::plan::Plan;
+use crate::properties as must;
 use crate::record::Excuse;
 use crate::world::World;
 
@@ -229,6 +230,15 @@ impl<'a> Nemesis<'a> {
 
     /// Some peers notice a little later that their connection is with a process that was replaced.
     async fn second_process(&mut self, node: NodeId) {
+        // Half of them come when the first process has a write under way: the moment that matters.
+        if self.below(2) == 0 {
+            for _ in 0..500 {
+                if self.world.disks[&node].is_being_written() {
+                    break;
+                }
+                self.wait(Duration::from_micros(500)).await;
+            }
+        }
         self.world.double(node).await;
         self.town.publish(self.world);
         let pause = self.ms(1_500);
@@ -310,10 +320,15 @@ impl<'a> Nemesis<'a> {
         self.world.revive(of).await;
         self.wait(Duration::from_millis(1_500)).await;
         let noticed = self.world.seen(of, |seen| seen.halted).unwrap_or_default();
-        self.world.record.borrow_mut().counts.add(match noticed {
-            true => "stores gone back, noticed",
-            false => "stores gone back, nobody there who knew",
-        });
+        {
+            let mut record = self.world.record.borrow_mut();
+            let witnessed = record.witnessed.remove(&of);
+            record.hold(must::r13_a_store_that_went_back_is_noticed(of, witnessed, noticed));
+            record.counts.add(match noticed {
+                true => "stores gone back, noticed",
+                false => "stores gone back, nobody there who knew",
+            });
+        }
         self.world.kill(of).await;
         self.world.record.borrow_mut().gone_back.remove(&of);
         self.world.disks[&of].restore(newest);

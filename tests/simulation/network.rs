@@ -188,6 +188,7 @@ impl SimNetwork {
                 // Whoever runs under that name by then gets it, even where its sender died on the way: nothing that is
                 // late, from an older life of either, may do harm.
                 if let Some(port) = network.process(to, from).and_then(|process| process.links.get(&from)) {
+                    network.record.borrow_mut().delivered(to, &message);
                     drop(port.incoming.try_send(Incoming(message)));
                 }
             }

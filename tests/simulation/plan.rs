@@ -83,10 +83,13 @@ impl Plan {
         if size == 1 {
             faults.retain(|fault| fault.fits_one_node());
         }
+        // A bank of one account has nobody to pay.
+        let more_accounts: [&[_]; 3] =
+            if size == 1 { [&["x"], &["x"], &["x", "y"]] } else { [&[], &["x"], &["x", "y"]] };
         Self {
             size,
             opening: 40 + entropy.below(160),
-            more_accounts: [&[][..], &["x"], &["x", "y"]][usize::try_from(entropy.below(3)).unwrap()],
+            more_accounts: more_accounts[usize::try_from(entropy.below(3)).unwrap()],
             limits: limits(tight, &mut entropy),
             timing: timing(&mut entropy),
             workload: workload(&mut entropy),
@@ -135,7 +138,7 @@ fn workload(entropy: &mut Entropy) -> Workload {
     let mut percent = |of: &[u64]| of[usize::try_from(entropy.below(of.len() as u64)).unwrap()];
     Workload {
         clients: percent(&[4, 6, 8]),
-        pause_ms_max: 500,
+        pause_ms_max: 900,
         batch_max: percent(&[1, 2, 4]),
         amounts,
         hot_percent: percent(&[0, 0, 60]),

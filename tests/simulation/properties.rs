@@ -181,6 +181,11 @@ pub fn r13_damage_is_named(node: NodeId, key: &str, found: Option<&str>) -> Held
     hold(named, || format!("R13: {key} in the store of {node} is damaged; its start says {found:?}"))
 }
 
+/// R13: a node stops that a peer tells of more than its store holds.
+pub fn r13_a_store_that_went_back_is_noticed(node: NodeId, witnessed: bool, stopped: bool) -> Held {
+    hold(stopped || !witnessed, || format!("R13: the store of {node} went back, a peer told it so, and it goes on"))
+}
+
 /// R13: a process stops for good where it must, and nowhere else.
 pub fn r13_only_who_must_stops(node: NodeId, excuses: &BTreeSet<Excuse>, reason: &HaltReason) -> Held {
     let fits = excuses.iter().any(|excuse| {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use paxos_banking::actors::message::{BankView, Happened, Outgoing};
 use paxos_banking::effect::HaltReason;
 use paxos_banking::ledger::{Answer, Block, Genesis, HomeLimits, Request};
-use paxos_banking::paxos::Message;
+use paxos_banking::paxos::{Hello, Message};
 use paxos_banking::store::{Disk, Head, read_blocks};
 use paxos_banking::types::{Ballot, Epoch, Hash, Height, NodeId, Seq};
 use tokio::time::Instant;
@@ -104,6 +104,8 @@ pub struct Record {
     pub destroyed: BTreeSet<NodeId>,
     /// Nodes whose store is an older copy now.
     pub gone_back: BTreeSet<NodeId>,
+    /// Those of them that a peer has told of more than they hold.
+    pub witnessed: BTreeSet<NodeId>,
     /// Nodes whose store holds something else than was written.
     pub damaged: BTreeSet<NodeId>,
     /// Nodes of which two processes ran at once.
@@ -141,6 +143,7 @@ impl Record {
             emptied: BTreeSet::new(),
             destroyed: BTreeSet::new(),
             gone_back: BTreeSet::new(),
+            witnessed: BTreeSet::new(),
             damaged: BTreeSet::new(),
             doubled: BTreeSet::new(),
             ballots: BTreeMap::new(),
@@ -187,6 +190,16 @@ impl Record {
         // HELLOs come all the time and tell little.
         if !matches!(message, Message::Hello(_)) {
             self.add(Line::Message(*from, *to, message.clone(), fate));
+        }
+    }
+
+    /// A message reaches a process of that node.
+    pub fn delivered(&mut self, to: NodeId, message: &Message) {
+        let (Message::Hello(hello), Some(head)) = (message, self.heads.get(&to)) else { return };
+        let Hello { known, .. } = &**hello;
+        let more = known.height > head.height || known.seq > head.log_last || known.promised > head.promise;
+        if self.gone_back.contains(&to) && known.incarnation.is_some() && more {
+            self.witnessed.insert(to);
         }
     }
 
