@@ -44,6 +44,20 @@ fn r11_the_peers_incarnation_is_durable_before_the_link_is_used() {
 }
 
 #[test]
+fn r13_what_a_peer_has_seen_of_another_incarnation_is_no_witness() {
+    let (mut a, mut b) = (link("A", "B", 1), link("B", "A", 1));
+    let (_, hello) = (a.on_connection(true), hello_of(&b.on_connection(true)));
+    let witness = |incarnation| {
+        let known = KnownOfYou { incarnation, height: Height(9), ..KnownOfYou::default() };
+        let effects = a.clone().receive(Message::from(Hello { known: known.clone(), ..hello.clone() }));
+        effects.contains(&act(LinkAction::Witness(known)))
+    };
+    assert!(witness(Some(Incarnation(65))));
+    assert!(witness(None));
+    assert!(!witness(Some(Incarnation(1))), "that this store was lost is what has to be said");
+}
+
+#[test]
 fn nothing_passes_before_hello() {
     let mut a = link("A", "B", 1);
     let _ = a.on_connection(true);

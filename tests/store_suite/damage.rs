@@ -71,6 +71,19 @@ fn r13_every_cut_record_is_found_and_named() {
 }
 
 #[test]
+fn r13_a_record_that_should_be_gone_is_found_and_named() {
+    on_every_store(|bench| {
+        filled(bench);
+        for (key, like) in [("log/1", "log/7"), ("refused/1", "refused/2")] {
+            bench.put(key, bench.get(like));
+            expect_corrupt(load(bench), key, "left over from a write of which only a part is there");
+            bench.put(key, None);
+        }
+        assert_eq!(load(bench).unwrap(), end_of_script());
+    });
+}
+
+#[test]
 fn r13_every_missing_record_is_found_and_named() {
     on_every_store(|bench| {
         let keys = filled(bench);
