@@ -187,8 +187,10 @@ impl SimNetwork {
                 let Outgoing { from, to, message, .. } = first.remove();
                 // Whoever runs under that name by then gets it, even where its sender died on the way: nothing that is
                 // late, from an older life of either, may do harm.
-                if let Some(port) = network.process(to, from).and_then(|process| process.links.get(&from)) {
-                    network.record.borrow_mut().delivered(to, &message);
+                let process = network.process(to, from);
+                let port = process.and_then(|process| Some((process.epoch, process.links.get(&from)?)));
+                if let Some((epoch, port)) = port {
+                    network.record.borrow_mut().delivered(from, (to, epoch), &message);
                     drop(port.incoming.try_send(Incoming(message)));
                 }
             }

@@ -14,7 +14,7 @@ use paxos_banking::types::{AccountId, Amount, Ballot, Epoch, Hash, Height, NodeI
 
 use crate::answers::{Answers, content, identity, is_opening};
 use crate::chain::{Chain, spendable};
-use crate::record::{Excuse, Reached, Record};
+use crate::record::{Collection, Excuse, Reached, Record};
 
 type Held = Result<(), String>;
 
@@ -32,7 +32,8 @@ pub fn messages(record: &mut Record, outgoing: &Outgoing) -> Held {
     r11_babies_do_not_vote(&reached, outgoing)?;
     r3_promises_never_fall(record, outgoing)?;
     r3_no_ballot_is_used_by_two_processes(record, outgoing)?;
-    r6_one_block_per_ballot_and_height(record, outgoing)
+    r6_one_block_per_ballot_and_height(record, outgoing)?;
+    r6_a_majority_has_answered_this_very_collection(record, outgoing)
 }
 
 /// R3, R7: a message says nothing that its sender's disk does not hold.
@@ -115,6 +116,30 @@ fn r6_one_block_per_ballot_and_height(record: &mut Record, Outgoing { message, .
     }
     let known = *record.proposals.entry((accept.ballot, height)).or_insert(hash);
     hold(known == hash, || format!("R6: two blocks for {}, height {height}: {known} and {hash}", accept.ballot))
+}
+
+/// R6: a block is proposed, and IDLE is said, once a majority has answered the last collection; whoever answered one
+/// before it does not count.
+fn r6_a_majority_has_answered_this_very_collection(record: &mut Record, outgoing: &Outgoing) -> Held {
+    let Outgoing { from, epoch, message, .. } = outgoing;
+    let over = match message {
+        Message::Prepare(prepare) => {
+            let asked = (prepare.ballot, prepare.height, prepare.collection);
+            if record.collections.get(&(*from, *epoch)).is_none_or(|collection| collection.asked != asked) {
+                let promised = BTreeSet::new();
+                record.collections.insert((*from, *epoch), Collection { asked, promised });
+            }
+            return Ok(());
+        }
+        Message::Accept(accept) => (accept.ballot, accept.block.height()),
+        Message::Idle(idle) => (idle.ballot, idle.height),
+        _ => return Ok(()),
+    };
+    let collection = record.collections.get(&(*from, *epoch));
+    let Some(collection) = collection.filter(|last| (last.asked.0, last.asked.1) == over) else { return Ok(()) };
+    hold(collection.promised.len() + 1 >= record.genesis.majority(), || {
+        format!("R6: {from} says {message:?}; its last collection was answered by {:?} only", collection.promised)
+    })
 }
 
 // ---- Writes
@@ -220,6 +245,14 @@ pub fn blocks(record: &mut Record, node: NodeId, before: Height, block: &Arc<Blo
 /// R5: each node applies every height once, in order.
 fn r5_in_order_of_heights(node: NodeId, before: Height, block: &Block) -> Held {
     hold(block.height() == before.next(), || format!("R5: {node} applied {} after {before}", block.height()))
+}
+
+/// Whoever applies a block first does so once a majority has voted for it, durably, under one ballot.
+pub fn a_block_is_applied_once_a_majority_has_chosen_it(record: &Record, node: NodeId, block: &Arc<Block>) -> Held {
+    let votes = record.votes.get(&(block.height(), block.hash()));
+    let majority = record.genesis.majority();
+    let chosen = votes.is_some_and(|votes| votes.values().any(|voters| voters.len() >= majority));
+    hold(chosen, || format!("R3, R6: {node} has applied {block:?}, which has no majority under one ballot: {votes:?}"))
 }
 
 /// R1, R5, R6: no two nodes apply different blocks at one height, and each block follows on the chain.

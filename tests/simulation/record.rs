@@ -13,7 +13,7 @@ use paxos_banking::effect::HaltReason;
 use paxos_banking::ledger::{Answer, Block, Genesis, HomeLimits, Request};
 use paxos_banking::paxos::{Hello, Message};
 use paxos_banking::store::{Disk, Head, read_blocks};
-use paxos_banking::types::{Ballot, Epoch, Hash, Height, NodeId, Seq};
+use paxos_banking::types::{Ballot, CollectionNumber, Epoch, Hash, Height, NodeId, Seq};
 use tokio::time::Instant;
 
 use crate::answers::Answers;
@@ -77,6 +77,12 @@ pub struct Seen {
     pub halted: bool,
 }
 
+/// The last collection of a process, and whose PROMISEs for it have reached that process.
+pub struct Collection {
+    pub asked: (Ballot, Height, CollectionNumber),
+    pub promised: BTreeSet<NodeId>,
+}
+
 /// The most that a node's disk ever held durably: what the node may speak of.
 #[derive(Clone, Debug, Default)]
 pub struct Reached {
@@ -116,6 +122,10 @@ pub struct Record {
     pub proposals: BTreeMap<(Ballot, Height), Hash>,
     /// Of each proposed block the ballot of its first proposal.
     pub first_proposed: BTreeMap<Hash, Ballot>,
+    /// Of each block, by height and hash, who has voted for it durably, by ballot.
+    pub votes: BTreeMap<(Height, Hash), BTreeMap<Ballot, BTreeSet<NodeId>>>,
+    /// What each process collects.
+    pub collections: BTreeMap<(NodeId, Epoch), Collection>,
     /// The highest ballot that each process said to each peer that it had promised.
     pub told_promises: BTreeMap<(NodeId, Epoch), BTreeMap<NodeId, Ballot>>,
     trace: u64,
@@ -149,6 +159,8 @@ impl Record {
             ballots: BTreeMap::new(),
             proposals: BTreeMap::new(),
             first_proposed: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            collections: BTreeMap::new(),
             told_promises: BTreeMap::new(),
             trace: 0,
             start: Instant::now(),
@@ -193,8 +205,13 @@ impl Record {
         }
     }
 
-    /// A message reaches a process of that node.
-    pub fn delivered(&mut self, to: NodeId, message: &Message) {
+    /// A message reaches that process of a node.
+    pub fn delivered(&mut self, from: NodeId, (to, epoch): (NodeId, Epoch), message: &Message) {
+        if let (Message::Promise(promise), Some(collection)) = (message, self.collections.get_mut(&(to, epoch)))
+            && (promise.ballot, promise.height, promise.collection) == collection.asked
+        {
+            collection.promised.insert(from);
+        }
         let (Message::Hello(hello), Some(head)) = (message, self.heads.get(&to)) else { return };
         let Hello { known, .. } = &**hello;
         let more = known.height > head.height || known.seq > head.log_last || known.promised > head.promise;
@@ -220,7 +237,9 @@ impl Record {
         }
         let blocks = read_blocks(&mut self.disks[&node].open(), known.next(), height, usize::MAX);
         for block in blocks.into_iter().flatten() {
-            let held = must::r1_r6_one_block_per_height(&mut self.chain, node, &block);
+            let held = must::a_block_is_applied_once_a_majority_has_chosen_it(self, node, &block);
+            let held = held.and_then(|()| must::r1_r6_one_block_per_height(&mut self.chain, node, &block));
+            self.votes = self.votes.split_off(&(block.height().next(), Hash::ZERO));
             self.hold(held.and_then(|()| must::r12_money_is_conserved(self)));
         }
     }
@@ -232,6 +251,10 @@ impl Record {
         reached.seq = reached.seq.max(head.log_last);
         reached.promise = reached.promise.max(head.promise);
         reached.admitted |= head.admitted;
+        if let Some(vote) = head.accepted {
+            let voters = self.votes.entry((vote.height, vote.hash)).or_default().entry(vote.ballot).or_default();
+            voters.insert(node);
+        }
         let height = head.height;
         self.heads.insert(node, head);
         self.read_chain(node, height);
