@@ -13,6 +13,7 @@ use crate::clients::{Client, Town};
 use crate::faults::Nemesis;
 use crate::network::Weather;
 use crate::plan::Plan;
+use crate::properties as must;
 use crate::summary::{self, Counts};
 use crate::witness::Witness;
 use crate::world::{Setup, World, simulate};
@@ -58,6 +59,10 @@ async fn live(plan: Plan, seed: u64) -> Ran {
         let mut record = world.record.borrow_mut();
         let held = Witness::new(&record, logs).check();
         record.hold(held);
+        for node in world.genesis.nodes() {
+            let held = must::stores_are_bounded(&record, *node);
+            record.hold(held);
+        }
         let blocks = record.chain.height().0;
         record.counts.add_many("blocks", blocks);
     }
@@ -187,7 +192,7 @@ async fn a_transfer_between_any_two_homes_settles(world: &World) {
 
 #[test]
 fn chaos_breaks_no_promise_and_everything_settles_after_it() {
-    let seeds = crate::seeds(96);
+    let seeds = crate::seeds(200);
     let began = crate::real_time();
     let mut counts = Counts::default();
     let mut virtual_time = Duration::ZERO;

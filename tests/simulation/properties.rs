@@ -8,8 +8,8 @@ use paxos_banking::actors::message::{BankView, Outgoing};
 use paxos_banking::effect::HaltReason;
 use paxos_banking::ledger::{Action, Answer, Block, Reason, Request};
 use paxos_banking::paxos::Message;
-use paxos_banking::store::Head;
 use paxos_banking::store::record::{self, Horizon, Kind, Peer};
+use paxos_banking::store::{Head, Stream};
 use paxos_banking::types::{AccountId, Amount, Ballot, Epoch, Hash, Height, NodeId, Seq, TransferId};
 
 use crate::answers::{Answers, content, identity, is_opening};
@@ -323,6 +323,17 @@ fn bounds_are_kept(record: &Record, node: NodeId, view: &BankView) -> Held {
         let (log, waiting, remembered) = (view.log.len(), view.waiting, view.remembered);
         format!("bounds: {node} has a log of {log}, {waiting} waiting, {remembered} ids remembered; {limits:?}")
     })
+}
+
+/// What a node keeps on its disk is bounded as what it keeps in memory is: records of refusals that are still needed
+/// keep no long tail of others.
+pub fn stores_are_bounded(record: &Record, node: NodeId) -> Held {
+    let image = record.disks[&node].durable();
+    let count = |stream| image.streams.get(&stream).map_or(0, |records| records.len());
+    let (log, refused) = (count(Stream::Log), count(Stream::Refused));
+    let limits = &record.limits;
+    let within = log <= limits.log_entries_max && refused <= 64.max(2 * limits.ids_remembered_max) + 1;
+    hold(within, || format!("bounds: the store of {node} holds {log} records of its log, {refused} of refusals"))
 }
 
 // ---- Answers
