@@ -190,7 +190,10 @@ impl SimNetwork {
                 let process = network.process(to, from);
                 let port = process.and_then(|process| Some((process.epoch, process.links.get(&from)?)));
                 if let Some((epoch, port)) = port {
-                    network.record.borrow_mut().delivered(from, (to, epoch), &message);
+                    // A link that knows of no connection lets nothing in.
+                    if network.connected(from, to) {
+                        network.record.borrow_mut().delivered(from, (to, epoch), &message);
+                    }
                     drop(port.incoming.try_send(Incoming(message)));
                 }
             }
