@@ -18,7 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::debug;
 
 use super::board::{Halted, ReadStatus};
-use super::message::{Answers, Collect, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StopWaiting, Submit};
+use super::message::{
+    Answers, Collect, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StopWaiting, Submit, SubmitOpening,
+};
 use super::task::Task;
 use crate::ledger::{Answer, Genesis};
 use crate::types::NodeId;
@@ -33,6 +35,7 @@ mod socket;
 #[expect(missing_docs, reason = "each field takes the message of its type")]
 pub struct ClientPorts {
     pub submit: Recipient<Submit>,
+    pub open: Recipient<SubmitOpening>,
     pub stop_waiting: Recipient<StopWaiting>,
     pub account: Recipient<ReadAccount>,
     pub log: Recipient<ReadLog>,

@@ -16,9 +16,7 @@ use super::calls::{Batch, Calls, Ended};
 use super::error::NodeError;
 use crate::ledger::block::NODES_MAX;
 use crate::types::NodeId;
-use crate::wire::client::{
-    Ask, CLIENT_PROTOCOL_VERSION, Call, FailureCode, REPLY_BYTES_MAX, Reply, Told, Transfer, Welcome,
-};
+use crate::wire::client::{Ask, CLIENT_PROTOCOL_VERSION, Call, FailureCode, REPLY_BYTES_MAX, Reply, Told, Welcome};
 use crate::wire::frame::{FrameError, FrameLimits, frame_of, read_value, write_frame};
 
 /// What this client grants to a node. Silence is not limited here: each call has its own deadline.
@@ -111,15 +109,10 @@ impl Connection {
         }
     }
 
-    /// Submits transfers as one call, and waits until all have their answers, or for as long as that makes sense.
-    pub(super) async fn submit(
-        &self,
-        until: Instant,
-        transfers: Vec<Transfer>,
-        ask: impl FnOnce(Duration, Vec<Transfer>) -> Ask,
-    ) -> Batch {
+    /// Submits what a home has to approve, `count` of it in one call, and waits until all have their answers, or for as
+    /// long as that makes sense.
+    pub(super) async fn submit(&self, until: Instant, count: usize, ask: impl FnOnce(Duration) -> Ask) -> Batch {
         let began = Instant::now();
-        let count = transfers.len();
         let Some((_permit, place)) = self.place(until).await else {
             return Batch::unsent(count, self.why());
         };
@@ -127,7 +120,7 @@ impl Connection {
             Ok(waiting) => waiting,
             Err(error) => return Batch::unsent(count, error),
         };
-        place.send(frame_of(&Call { tag: tag.number(), ask: ask(within(until), transfers) }));
+        place.send(frame_of(&Call { tag: tag.number(), ask: ask(within(until)) }));
         match timeout_at(until, ended).await {
             Ok(Ok(Ended(batch))) => batch,
             Ok(Err(_)) => Batch::lost(count, self.why()),

@@ -1,5 +1,5 @@
-//! Transfers: grouped by home, many in one call, several calls in flight, each retried under its id until it is decided
-//! or the deadline passes.
+//! Transfers, and openings of accounts: grouped by home, many in one call, several calls in flight, each retried under its
+//! id until it is decided or the deadline passes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,11 +13,62 @@ use super::calls::Batch;
 use super::connection::Connection;
 use super::error::{ClientError, NodeError, Outcome, Unknown, Why};
 use super::{Client, millis, moment_after};
-use crate::ledger::{Answer, Approval, Reason, Request, Wait};
-use crate::types::NodeId;
-use crate::wire::client::{Ask, FailureCode, Transfer};
+use crate::ledger::{Answer, Approval, Opening, Reason, Request, Wait};
+use crate::types::{AccountId, NodeId, TransferId};
+use crate::wire::client::{Ask, FailureCode, TRANSFERS_MAX, Transfer};
 
-/// What is known of one transfer while it is not decided.
+/// What a home is asked to approve.
+trait Order: Copy {
+    /// The most of them in one call.
+    const PER_CALL_MAX: usize;
+
+    fn id(&self) -> TransferId;
+
+    /// The home that decides.
+    fn home(&self) -> NodeId;
+
+    /// The call for some of them, at least one.
+    fn ask(orders: &[Self], wait: Wait, within_ms: u64) -> Ask;
+}
+
+impl Order for Transfer {
+    const PER_CALL_MAX: usize = TRANSFERS_MAX;
+
+    fn id(&self) -> TransferId {
+        self.0
+    }
+
+    fn home(&self) -> NodeId {
+        self.1.home()
+    }
+
+    fn ask(orders: &[Self], wait: Wait, within_ms: u64) -> Ask {
+        Ask::Transfers { wait, within_ms, transfers: orders.to_vec() }
+    }
+}
+
+/// An account to open.
+#[derive(Clone, Copy)]
+struct NewAccount(TransferId, AccountId);
+
+impl Order for NewAccount {
+    const PER_CALL_MAX: usize = 1;
+
+    fn id(&self) -> TransferId {
+        self.0
+    }
+
+    fn home(&self) -> NodeId {
+        self.1.home()
+    }
+
+    fn ask(orders: &[Self], wait: Wait, within_ms: u64) -> Ask {
+        let Self(id, account) = orders[0];
+        Ask::Open { id, account, wait, within_ms }
+    }
+}
+
+/// What is known of one order while it is not decided.
 #[derive(Clone, Copy, Default)]
 struct Open {
     /// Whether any try may have reached a node.
@@ -26,12 +77,12 @@ struct Open {
     approved: Option<Approval>,
 }
 
-/// The transfers of one home.
-struct Queue<'a> {
+/// The orders of one home.
+struct Queue<'a, T> {
     client: &'a Client,
     home: NodeId,
     wait: Wait,
-    transfers: &'a [Transfer],
+    orders: &'a [T],
     deadline: Duration,
     until: Instant,
     /// Indexes of those to send, in the order in which to send them.
@@ -56,8 +107,19 @@ impl Client {
     /// [`ClientError::UnknownNode`] that nothing was sent, [`ClientError::Conflict`] that the id was used before.
     pub async fn transfer(&self, request: Request, deadline: Duration) -> Result<Outcome, ClientError> {
         let Request { id, from, to, amount, wait } = request;
-        let mut outcomes = self.transfers(&[Transfer(id, from, to, amount)], wait, deadline).await;
-        outcomes.pop().unwrap_or_else(|| Ok(unknown(Transfer(id, from, to, amount), deadline, None)))
+        let mut outcomes = self.orders(&[Transfer(id, from, to, amount)], wait, deadline).await;
+        outcomes.pop().unwrap_or_else(|| Ok(unknown(id, deadline, None)))
+    }
+
+    /// Opens an account, with nothing on it, at the home that its name says; as [`Client::transfer`] in all else. It can
+    /// be used once it is settled.
+    ///
+    /// # Errors
+    /// As [`Client::transfer`].
+    pub async fn open(&self, opening: Opening, deadline: Duration) -> Result<Outcome, ClientError> {
+        let Opening { id, account, wait } = opening;
+        let mut outcomes = self.orders(&[NewAccount(id, account)], wait, deadline).await;
+        outcomes.pop().unwrap_or_else(|| Ok(unknown(id, deadline, None)))
     }
 
     /// Transfers money, many at once; the results stand in the order of `transfers`. Those of one home go there in
@@ -70,10 +132,19 @@ impl Client {
         wait: Wait,
         deadline: Duration,
     ) -> Vec<Result<Outcome, ClientError>> {
+        self.orders(transfers, wait, deadline).await
+    }
+
+    async fn orders<T: Order>(
+        &self,
+        orders: &[T],
+        wait: Wait,
+        deadline: Duration,
+    ) -> Vec<Result<Outcome, ClientError>> {
         let began = Instant::now();
         let mut homes: BTreeMap<NodeId, VecDeque<usize>> = BTreeMap::new();
-        for (index, Transfer(_, from, ..)) in transfers.iter().enumerate() {
-            homes.entry(from.home()).or_default().push_back(index);
+        for (index, order) in orders.iter().enumerate() {
+            homes.entry(order.home()).or_default().push_back(index);
         }
         let queues = homes.into_iter().map(|(home, waiting)| {
             let open = waiting.iter().map(|index| (*index, Open::default())).collect();
@@ -83,7 +154,7 @@ impl Client {
                 client: self,
                 home,
                 wait,
-                transfers,
+                orders,
                 deadline,
                 until,
                 waiting,
@@ -96,27 +167,27 @@ impl Client {
             queue.run()
         });
         let mut queues: FuturesUnordered<_> = queues.collect();
-        let mut results: Vec<Option<Result<Outcome, ClientError>>> = vec![None; transfers.len()];
+        let mut results: Vec<Option<Result<Outcome, ClientError>>> = vec![None; orders.len()];
         while let Some(decided) = queues.next().await {
             for (index, result) in decided {
                 results[index] = Some(result);
             }
         }
-        let settle = |(result, transfer): (Option<_>, &Transfer)| {
-            result.unwrap_or_else(|| Ok(unknown(*transfer, deadline, None)))
-        };
-        results.into_iter().zip(transfers).map(settle).collect()
+        let settle =
+            |(result, order): (Option<_>, &T)| result.unwrap_or_else(|| Ok(unknown(order.id(), deadline, None)));
+        results.into_iter().zip(orders).map(settle).collect()
     }
 }
 
-impl Queue<'_> {
+impl<T: Order> Queue<'_, T> {
     /// Until all are decided, or the deadline.
     async fn run(mut self) -> Vec<(usize, Result<Outcome, ClientError>)> {
         let mut flying = FuturesUnordered::new();
         loop {
             while flying.len() < self.client.options.calls_in_flight && self.may_send() {
                 let Some(connection) = self.connection().await else { break };
-                let count = self.waiting.len().min(self.client.options.transfers_per_call);
+                let per_call = self.client.options.transfers_per_call.min(T::PER_CALL_MAX);
+                let count = self.waiting.len().min(per_call);
                 let chunk: Vec<usize> = self.waiting.drain(..count).collect();
                 flying.push(self.submit(connection, chunk));
             }
@@ -162,13 +233,12 @@ impl Queue<'_> {
         &self,
         connection: Arc<Connection>,
         chunk: Vec<usize>,
-    ) -> impl Future<Output = (Vec<usize>, Batch)> + use<> {
-        let transfers: Vec<Transfer> = chunk.iter().map(|index| self.transfers[*index]).collect();
+    ) -> impl Future<Output = (Vec<usize>, Batch)> + use<T> {
+        let orders: Vec<T> = chunk.iter().map(|index| self.orders[*index]).collect();
         let until = self.until.min(Instant::now() + self.client.options.try_within);
         let wait = self.wait;
         async move {
-            let ask = |within, transfers| Ask::Transfers { wait, within_ms: millis(within), transfers };
-            let batch = connection.submit(until, transfers, ask).await;
+            let batch = connection.submit(until, orders.len(), |within| T::ask(&orders, wait, millis(within))).await;
             (chunk, batch)
         }
     }
@@ -214,7 +284,7 @@ impl Queue<'_> {
 
     /// Takes over one answer; why it is none yet, where it decides nothing.
     fn decide(&mut self, index: usize, answer: Answer) -> Result<(), (FailureCode, &'static str)> {
-        let id = self.transfers[index].0;
+        let id = self.orders[index].id();
         let result = match answer {
             Answer::Approved(approval) if approval.height.is_none() && self.wait == Wait::Settled => {
                 self.open.insert(index, Open { sent: true, approved: Some(approval) });
@@ -252,12 +322,12 @@ impl Queue<'_> {
         Ok(())
     }
 
-    fn undecided<T>(
+    fn undecided<U>(
         &mut self,
         index: usize,
         code: FailureCode,
         why: &'static str,
-    ) -> Result<T, (FailureCode, &'static str)> {
+    ) -> Result<U, (FailureCode, &'static str)> {
         if let Some(open) = self.open.get_mut(&index) {
             open.sent = true;
         }
@@ -289,11 +359,11 @@ impl Queue<'_> {
                 (None, Some(error)) if !sent => match ClientError::of(error.clone()) {
                     // Others of this home were answered: this one's turn never came, which is for the deadline to tell.
                     ClientError::Late(_) | ClientError::Failed(_) => {
-                        Ok(unknown(self.transfers[index], within, Some(error.clone())))
+                        Ok(unknown(self.orders[index].id(), within, Some(error.clone())))
                     }
                     error => Err(error),
                 },
-                (None, last) => Ok(unknown(self.transfers[index], within, last.clone())),
+                (None, last) => Ok(unknown(self.orders[index].id(), within, last.clone())),
             };
             self.decided.push((index, result));
         }
@@ -301,6 +371,6 @@ impl Queue<'_> {
     }
 }
 
-fn unknown(Transfer(id, ..): Transfer, within: Duration, last: Option<Arc<NodeError>>) -> Outcome {
+fn unknown(id: TransferId, within: Duration, last: Option<Arc<NodeError>>) -> Outcome {
     Outcome::Unknown(Unknown { id, why: Why::Deadline { within, last } })
 }

@@ -250,6 +250,7 @@ impl Node {
     pub fn client_ports(&self, status: Recipient<ReadStatus>) -> ClientPorts {
         ClientPorts {
             submit: self.ledger.clone().recipient(),
+            open: self.ledger.clone().recipient(),
             stop_waiting: self.ledger.clone().recipient(),
             account: self.ledger.clone().recipient(),
             log: self.ledger.clone().recipient(),

@@ -62,6 +62,17 @@ pub enum Ask {
         /// The transfers, decided in this order.
         transfers: Vec<Transfer>,
     },
+    /// Opens an account at this home. Answered by [`Told::Outcomes`], of which there is one, with the index 0.
+    Open {
+        /// Kept through retries; with the account it is the request's identity (R10).
+        id: TransferId,
+        /// The new account; this node is its home.
+        account: AccountId,
+        /// What to wait for. All nodes know the account once it is settled.
+        wait: Wait,
+        /// As for transfers.
+        within_ms: u64,
+    },
     /// What became of an id? Answered by [`Told::Traces`].
     Trace {
         /// The id.
@@ -150,7 +161,7 @@ pub struct Reply {
 pub enum Told {
     /// To [`Ask::Hello`].
     Welcome(Welcome),
-    /// To [`Ask::Transfers`]: outcomes of some of them.
+    /// To [`Ask::Transfers`]: outcomes of some of them. To [`Ask::Open`]: its outcome.
     Outcomes(Vec<Outcome>),
     /// To [`Ask::Trace`]: one for each debit account that the id was used with, as far as this node knows. Of other
     /// homes it knows what is settled.

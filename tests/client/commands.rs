@@ -66,7 +66,7 @@ async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
 
 #[tokio::test]
 async fn every_command_shows_examples_in_its_help() {
-    for command in ["transfer", "outcome", "balance", "log", "chain", "settle", "status", "run", "verify"] {
+    for command in ["transfer", "open", "outcome", "balance", "log", "chain", "settle", "status", "run", "verify"] {
         let (status, help) = text_of(&[command, "--help"]).await;
         assert!(status == 0 && help.contains(&format!("paxbank {command}")), "{help}");
     }
@@ -120,6 +120,41 @@ async fn a_transfer_tells_its_outcome_in_both_forms_and_by_its_status() {
     );
     let (status, text) = text_of(&[&transfer("5")[..], &["--wait", "settled"]].concat()).await;
     assert_eq!((status, text), (0, format!("A→bob@B 5  approved as entry A:6, not yet settled\nid {ID}\n")));
+}
+
+#[tokio::test]
+async fn an_opening_is_asked_for_until_it_is_settled_under_one_id() {
+    let mut bank = Bank::new().await;
+    let mut tries = 0;
+    let home = bank.start("A", move |call| {
+        let Ask::Open { account, id, .. } = &call.ask else { panic!("an opening is expected, not {call:?}") };
+        assert_eq!(id.to_string(), ID);
+        tries += 1;
+        match (account.name(), tries) {
+            ("new", 1) => vec![failed(FailureCode::Busy)],
+            ("new", 2) => vec![Act::Close],
+            ("new", 3) => vec![all(call, &approved("A", 5, None))],
+            ("new", _) => vec![all(call, &approved("A", 5, Some(2)))],
+            _ => vec![all(call, &Answer::Refused(Reason::AccountExists { height: Height(3), account: *account }))],
+        }
+    });
+    let nodes = home.address.as_str();
+    let open = |account| ["open", account, "--id", ID, "--nodes", nodes, "--deadline", "5s"];
+    let told = text_of(&open("new@A")).await;
+    assert_eq!(told, (0, format!("open new@A  approved as entry A:5, settled in block 2\nid {ID}\n")));
+    let told = text_of(&open("old@A")).await;
+    assert_eq!(
+        told,
+        (
+            1,
+            format!(
+                "open old@A  refused: the account old@A exists after block 3, or will as soon as its opening is settled\nid {ID}\n"
+            )
+        )
+    );
+    let (status, value) = json_of(&open("old@A")).await;
+    let reason = json!({ "code": "account_exists", "height": 3, "account": "old@A" });
+    assert_eq!((status, &value["outcome"], &value["reason"]), (1, &json!("refused"), &reason));
 }
 
 #[tokio::test]

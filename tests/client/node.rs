@@ -217,12 +217,14 @@ pub fn approved(origin: &str, seq: u64, height: Option<u64>) -> Answer {
     Answer::Approved(Approval { origin: node(origin), seq: Seq(seq), height: height.map(Height) })
 }
 
-/// The same answer to all transfers of a call.
+/// The same answer to all transfers of a call, or to its opening.
 pub fn all(call: &Call, answer: &Answer) -> Act {
-    let Ask::Transfers { transfers, .. } = &call.ask else { panic!("transfers are expected, not {call:?}") };
-    Act::Tell(Told::Outcomes(
-        (0..transfers.len()).map(|n| Outcome::new(n.try_into().unwrap(), answer.clone())).collect(),
-    ))
+    let count = match &call.ask {
+        Ask::Transfers { transfers, .. } => transfers.len(),
+        Ask::Open { .. } => 1,
+        _ => panic!("transfers or an opening are expected, not {call:?}"),
+    };
+    Act::Tell(Told::Outcomes((0..count).map(|n| Outcome::new(n.try_into().unwrap(), answer.clone())).collect()))
 }
 
 pub fn failed(code: FailureCode) -> Act {

@@ -46,6 +46,14 @@ async fn the_worked_example_through_the_command_line() {
     assert_eq!((code, &told["outcome"], &told["height"]), (0, &json!("approved"), &blocks.last().unwrap()["height"]));
     let (code, told) = bank.json(&["log", "A"]).await;
     assert_eq!((code, told["entries"].as_array().unwrap().len()), (0, 0), "{told}");
+    let (code, told) = bank.json(&["open", "alice@A"]).await;
+    assert_eq!((code, &told["outcome"]), (0, &json!("approved")), "{told}");
+    let (code, told) = bank.json(&["outcome", told["id"].as_str().unwrap()]).await;
+    assert_eq!((code, &told["outcome"]), (0, &json!("approved")), "{told}");
+    let (code, told) = bank.json(&["transfer", "A", "alice@A", "5"]).await;
+    assert_eq!((code, &told["outcome"]), (0, &json!("approved")), "{told}");
+    let (code, told) = bank.json(&["balance", "alice@A"]).await;
+    assert_eq!((code, &told["spendable"]), (0, &json!(5)), "{told}");
     let (code, told) = bank.json(&["verify"]).await;
     assert_eq!(code, 0, "{told}");
     let (code, told) = bank.json(&["status"]).await;

@@ -224,6 +224,13 @@ impl World {
         }
     }
 
+    /// Why a process that starts now may stop for good.
+    fn excuses(&self, id: NodeId) -> BTreeSet<Excuse> {
+        let record = self.record.borrow();
+        let happened = [(&record.emptied, Excuse::LostDisk), (&record.gone_back, Excuse::WentBack)];
+        happened.iter().filter(|(nodes, _)| nodes.contains(&id)).map(|(_, excuse)| *excuse).collect()
+    }
+
     async fn start_process(&mut self, id: NodeId) -> Result<Running, StoreError> {
         self.last_process += 1;
         let process = self.last_process;
@@ -232,11 +239,7 @@ impl World {
         let config = NodeConfig { limits, timing, ..NodeConfig::new(id, self.genesis.clone()) };
         let board = Board::new(id, self.genesis.nodes(), "simulated".to_owned(), None).start();
         let watcher = Watcher { process, record: self.record.clone(), board: board.clone().recipient() }.start();
-        let mut seen = Seen::default();
-        let record = self.record.borrow();
-        let happened = [(&record.emptied, Excuse::LostDisk), (&record.gone_back, Excuse::WentBack)];
-        seen.excuses.extend(happened.iter().filter(|(nodes, _)| nodes.contains(&id)).map(|(_, excuse)| *excuse));
-        drop(record);
+        let seen = Seen { excuses: self.excuses(id), ..Seen::default() };
         self.record.borrow_mut().processes.insert(process, seen);
         let seams = Seams {
             store: self.disks[&id].host(process, self.entropy.split()),
@@ -381,9 +384,8 @@ impl World {
     /// Every process that was replaced has noticed, and stopped: its store is another's (R13).
     pub async fn replaced_processes_stopped(&mut self) {
         for (id, running) in std::mem::take(&mut self.replaced) {
-            let record = self.record.borrow();
-            let stopped = record.processes.get(&running.process).is_some_and(|seen| seen.halted);
-            drop(record);
+            let halted = |record: &Record| record.processes.get(&running.process).is_some_and(|seen| seen.halted);
+            let stopped = halted(&self.record.borrow());
             if !stopped {
                 self.fail(&format!("R13: process {} of {id} goes on, though another has its store", running.process));
             }

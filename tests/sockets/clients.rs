@@ -101,6 +101,32 @@ async fn who_waits_for_a_settlement_that_does_not_come_is_told_what_is_so_far() 
 }
 
 #[actix_rt::test]
+async fn an_account_is_opened_once_and_known_to_all_once_it_is_settled() {
+    let servers = three().await;
+    let mut a = Client::greeted(servers["A"].client_address()).await;
+    let mut b = Client::greeted(servers["B"].client_address()).await;
+    let open = |number: u128, name: &str| {
+        let (id, account, wait) = (number.into(), account(name), Wait::Settled);
+        Ask::Open { id, account, wait, within_ms: 10_000 }
+    };
+    for _ in 0..2 {
+        let tag = a.send(open(1, "new@A")).await;
+        assert_eq!(outcomes(&mut a, tag, 1).await[&0], approved(1, Some(1)), "R10: the same id, the same outcome");
+    }
+    let tag = a.send(open(2, "new@A")).await;
+    let exists = Reason::AccountExists { height: Height(1), account: account("new@A") };
+    assert_eq!(outcomes(&mut a, tag, 1).await[&0], Answer::Refused(exists));
+    let tag = a.send(open(3, "new@B")).await;
+    assert_eq!(outcomes(&mut a, tag, 1).await[&0], Answer::Refused(Reason::NotHome { home: node("B") }));
+    b.until(|status| status.height == Height(1)).await;
+    let tag = b.send(transfers(Wait::Settled, 10_000, &[(4, "B", "new@A", 7)])).await;
+    assert!(matches!(outcomes(&mut b, tag, 1).await[&0], Answer::Approved(_)));
+    a.until(|status| status.height == Height(2)).await;
+    let Told::Balance(told) = a.ask(balance("new@A", ReadLevel::Local, 2)).await else { panic!() };
+    assert_eq!((told.spendable, told.settled), (Some(Amount::new(7)), Amount::new(7)));
+}
+
+#[actix_rt::test]
 async fn balances_logs_chains_and_ids_can_be_asked_for() {
     let servers = three().await;
     let mut a = Client::greeted(servers["A"].client_address()).await;

@@ -63,7 +63,7 @@ impl Service {
     /// Answers a question as a connection would: for whoever is in the same process, and needs no socket.
     ///
     /// # Errors
-    /// Why there is no answer; [`FailureCode::BadCall`] to transfers, which go to the Ledger.
+    /// Why there is no answer; [`FailureCode::BadCall`] to transfers and openings, which go to the Ledger.
     pub async fn answer(&self, ask: Ask) -> Result<Told, Failure> {
         match ask {
             Ask::Hello { .. } => self.welcome().await,
@@ -81,7 +81,9 @@ impl Service {
                 Ok(Told::Settled { height, not_heard })
             }
             // The reader keeps these to itself.
-            Ask::Transfers { .. } => Err(failure(FailureCode::BadCall, "transfers are no question")),
+            Ask::Transfers { .. } | Ask::Open { .. } => {
+                Err(failure(FailureCode::BadCall, "transfers and openings are no questions"))
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::dev::RecipientRequest;
+use actix::{Message as ActixMessage, Recipient};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -13,9 +15,9 @@ use super::questions::{Answerer, Question};
 use super::{
     Connection, Ended, OUTCOMES_MAX, Opened, QUESTION, Service, Taken, WINDOW, WITHIN_MAX, Written, failure, join,
 };
-use crate::actors::message::Submit;
+use crate::actors::message::{Answers, Submit, SubmitOpening};
 use crate::actors::task::Task;
-use crate::ledger::Wait;
+use crate::ledger::{Opening, Wait};
 use crate::wire::client::{
     Ask, CALL_LIMITS, CLIENT_PROTOCOL_VERSION, Call, FailureCode, Reply, TRANSFERS_MAX, Told, Transfer,
 };
@@ -147,6 +149,14 @@ impl Reader {
             Ask::Transfers { wait, within_ms, transfers } => {
                 self.transfers(tag, wait, within(within_ms), transfers).await
             }
+            Ask::Open { id, account, wait, within_ms } => {
+                let opening = Opening { id, account, wait };
+                let ports = self.service.ports.clone();
+                self.submit(tag, within(within_ms), 1, |slot, reply_to| {
+                    ports.open.send(SubmitOpening { tag: join(slot, 0), opening, reply_to })
+                })
+                .await
+            }
             ask => {
                 self.greeted = true;
                 let Some(room) = self.room(QUESTION).await else { return false };
@@ -164,14 +174,28 @@ impl Reader {
         if count == 0 {
             return self.reply(tag, Told::Outcomes(Vec::new())).await;
         }
+        let ports = self.service.ports.clone();
+        self.submit(tag, within, count, |slot, reply_to| {
+            let numbered = (0u32..).zip(transfers).map(|(index, transfer)| (join(slot, index), transfer.request(wait)));
+            ports.submit.send(Submit { requests: numbered.collect(), reply_to })
+        })
+        .await
+    }
+
+    /// Opens a call of `count` requests, and has the Ledger take them under its slot.
+    async fn submit<M: ActixMessage<Result = u64> + Send>(
+        &mut self,
+        tag: u64,
+        within: Duration,
+        count: usize,
+        send: impl FnOnce(u32, Recipient<Answers>) -> RecipientRequest<M>,
+    ) -> bool {
         let Some(room) = self.room(count).await else { return false };
         self.last_slot = self.last_slot.wrapping_add(1);
         let slot = self.last_slot;
         // The call is open before the Ledger can answer it.
         self.connection.do_send(Opened { slot, tag, count, within, room });
-        let numbered = (0u32..).zip(transfers).map(|(index, transfer)| (join(slot, index), transfer.request(wait)));
-        let submit = Submit { requests: numbered.collect(), reply_to: self.connection.clone().recipient() };
-        let batch = self.service.ports.submit.send(submit).await.ok();
+        let batch = send(slot, self.connection.clone().recipient()).await.ok();
         self.connection.do_send(Taken { slot, batch });
         true
     }

@@ -5,6 +5,7 @@ mod balance;
 mod chain;
 mod listing;
 mod log;
+mod open;
 mod outcome;
 mod run;
 mod run_id;
@@ -25,6 +26,7 @@ use crate::ledger::Wait;
 #[derive(Subcommand)]
 pub(super) enum Ask {
     Transfer(transfer::MakeTransfer),
+    Open(open::OpenAccount),
     Outcome(outcome::ShowOutcome),
     Balance(balance::ShowBalance),
     Log(log::ShowLog),
@@ -43,6 +45,7 @@ impl Ask {
         runtime.block_on(async {
             match self {
                 Self::Transfer(command) => command.run().await,
+                Self::Open(command) => command.run().await,
                 Self::Outcome(command) => command.run().await,
                 Self::Balance(command) => command.run().await,
                 Self::Log(command) => command.run(output).await,

@@ -56,14 +56,7 @@ impl MakeTransfer {
             // It may be on its way, or executed: whoever interrupts this must get the id to ask for.
             _ = signals.next() => Ok(interrupted(id)),
         };
-        let outcome = told.map_err(|error| match error {
-            ClientError::NoNode(_) => {
-                let failure = Failure::from(error);
-                Failure { message: format!("{}; nothing was sent", failure.message), ..failure }
-            }
-            error => error.into(),
-        })?;
-        Ok(finished(&request, &outcome))
+        finished(&transfer_text(from, to, amount), id, request.wait, told)
     }
 }
 
@@ -72,16 +65,27 @@ pub(super) fn interrupted(id: TransferId) -> Outcome {
     Outcome::Unknown(Unknown { id, why: Why::Interrupted })
 }
 
-/// What came of one transfer, in both forms, and the exit status for it.
-fn finished(request: &Request, outcome: &Outcome) -> Finished {
-    let Request { id, from, to, amount, wait } = *request;
+/// What came of one transfer, or of one opening, in both forms, and the exit status for it.
+pub(super) fn finished(
+    what: &str,
+    id: TransferId,
+    wait: Wait,
+    told: Result<Outcome, ClientError>,
+) -> Result<Finished, Failure> {
+    let outcome = &told.map_err(|error| match error {
+        ClientError::NoNode(_) => {
+            let failure = Failure::from(error);
+            Failure { message: format!("{}; nothing was sent", failure.message), ..failure }
+        }
+        error => error.into(),
+    })?;
     let mut told = sentence(outcome);
     if let Outcome::Approved(Approval { height: None, .. }) = outcome
         && wait == Wait::Settled
     {
         told.push_str(", not yet settled");
     }
-    let mut human = format!("{}  {told}\nid {id}", transfer_text(from, to, amount));
+    let mut human = format!("{what}  {told}\nid {id}");
     let status = match outcome {
         Outcome::Approved(_) => 0,
         Outcome::Refused(_) => 1,
@@ -90,7 +94,7 @@ fn finished(request: &Request, outcome: &Outcome) -> Finished {
             4
         }
     };
-    Finished { report: Some(Report { human, json: outcome_json(id, outcome) }), status }
+    Ok(Finished { report: Some(Report { human, json: outcome_json(id, outcome) }), status })
 }
 
 /// What came of a transfer, for people.
