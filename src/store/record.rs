@@ -3,6 +3,9 @@
 //! The checksum covers the key as well, so that an intact record in another one's place is known as damage. Its place
 //! and its making never change between versions: so a flipped version byte is damage too, and a record that is intact
 //! but newer can be refused by name.
+//!
+//! The bytes of every kind stand in `docs/wire.md`, and `tests/wire_golden` fails when one of them moves: stores that are
+//! out there then need a new version, and a reader for the old one.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
 //! What passes over sockets: frames, and what clients and nodes say to each other in them. What peers say in theirs is
-//! [`crate::paxos::Message`].
+//! [`crate::paxos::Message`]. `docs/wire.md` says all of it byte by byte, and `tests/wire_golden` keeps it true.
 
 pub mod client;
 pub mod frame;

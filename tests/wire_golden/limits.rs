@@ -1,0 +1,76 @@
+//! The table of limits: what it says of constants that can be seen from here is so, and the others are where it says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use paxos_banking::actors::listener::CLIENTS_MAX;
+use paxos_banking::actors::network::{NetworkTiming, PEER_FRAME_BYTES_MAX};
+use paxos_banking::handshake::ROUND_MAX;
+use paxos_banking::ledger::HomeLimits;
+use paxos_banking::ledger::block::NODES_MAX;
+use paxos_banking::ledger::entry::OPERATION_BYTES_MAX;
+use paxos_banking::node::Timing;
+use paxos_banking::types::{ACCOUNT_NAME_BYTES_MAX, NODE_NAME_BYTES_MAX};
+use paxos_banking::wire::client::{CALL_LIMITS, CHAIN_PAGE_BYTES, LOG_PAGE_MAX, REPLY_BYTES_MAX, TRANSFERS_MAX};
+
+use crate::document;
+
+/// As the table writes numbers.
+fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
+    groups.into_iter().map(|group| str::from_utf8(group).unwrap()).collect::<Vec<_>>().join(",")
+}
+
+/// As the table writes times.
+fn time(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}
+
+/// What can be seen from here.
+fn known() -> BTreeMap<&'static str, String> {
+    let (home, network, timing) = (HomeLimits::default(), NetworkTiming::default(), Timing::default());
+    assert_eq!(ROUND_MAX, 1 << 62);
+    [
+        ("CALL_LIMITS.bytes_max", count(CALL_LIMITS.bytes_max)),
+        ("CALL_LIMITS.idle", time(CALL_LIMITS.idle)),
+        ("CALL_LIMITS.finish", time(CALL_LIMITS.finish)),
+        ("REPLY_BYTES_MAX", count(REPLY_BYTES_MAX)),
+        ("TRANSFERS_MAX", count(TRANSFERS_MAX)),
+        ("LOG_PAGE_MAX", count(LOG_PAGE_MAX)),
+        ("CHAIN_PAGE_BYTES", count(CHAIN_PAGE_BYTES)),
+        ("CLIENTS_MAX", count(CLIENTS_MAX)),
+        ("HomeLimits::log_entries_max", count(home.log_entries_max)),
+        ("HomeLimits::waiting_max", count(home.waiting_max)),
+        ("HomeLimits::ids_remembered_max", count(home.ids_remembered_max)),
+        ("HomeLimits::block_bytes_max", count(home.block_bytes_max)),
+        ("NODE_NAME_BYTES_MAX", count(NODE_NAME_BYTES_MAX)),
+        ("ACCOUNT_NAME_BYTES_MAX", count(ACCOUNT_NAME_BYTES_MAX)),
+        ("NODES_MAX", count(NODES_MAX)),
+        ("OPERATION_BYTES_MAX", count(OPERATION_BYTES_MAX)),
+        ("PEER_FRAME_BYTES_MAX", count(PEER_FRAME_BYTES_MAX)),
+        ("NetworkTiming::connect", time(network.connect)),
+        ("NetworkTiming::silence", time(network.silence)),
+        ("NetworkTiming::frame", time(network.frame)),
+        ("Timing::heartbeat", time(timing.heartbeat)),
+        ("ReconcileTiming::frame_bytes_max", count(timing.reconcile.frame_bytes_max)),
+        ("ROUND_MAX", "2<sup>62</sup>".to_owned()),
+    ]
+    .into()
+}
+
+#[test]
+fn the_limits_of_the_document_are_those_of_the_code() {
+    let mut known = known();
+    for [what, limit, constant, file] in document::limits() {
+        let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));
+        let source = source.unwrap_or_else(|error| panic!("{what}: {file}: {error}"));
+        let name = constant.rsplit(['.', ':']).next().unwrap();
+        assert!(source.contains(&format!("{name}: ")), "{what}: {file} has no {constant}");
+        if let Some(expected) = known.remove(constant.as_str()) {
+            assert_eq!(limit, expected, "{what}");
+        }
+    }
+    assert!(known.is_empty(), "not in the table: {known:?}");
+}

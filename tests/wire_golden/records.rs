@@ -1,0 +1,90 @@
+//! What nodes store. Whoever changes one of these bytes changes the format: stores that are out there need a new
+//! version, and a reader for the old one.
+
+use paxos_banking::effect::Slot;
+use paxos_banking::ledger::{Reason, Refusal};
+use paxos_banking::store::record::{Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
+use paxos_banking::store::{Accepted, Head, Stream, field};
+use paxos_banking::types::{Amount, Height, Incarnation, Seq, TransferId};
+
+use crate::example::{Example, every_variant};
+use crate::values::{account, ballot, block_1, block_2, epoch, genesis, id, node, transfer};
+
+pub fn examples() -> Vec<Example> {
+    every_variant!(record, Kind {
+        Genesis: "record.genesis" => Kind::Genesis,
+        Block: "record.block" => Kind::Block,
+        Log: "record.log" => Kind::Log,
+        Refused: "record.refused" => Kind::Refused,
+        Head: "record.head" => Kind::Head,
+        Identity: "record.identity" => Kind::Identity,
+        Slot: "record.slot" => Kind::Slot,
+        Peer: "record.peer" => Kind::Peer,
+        Horizon: "record.horizon" => Kind::Horizon,
+        Epoch: "record.epoch" => Kind::Epoch,
+    })
+}
+
+fn record(name: &'static str, kind: Kind) -> Example {
+    let slot = Slot { ballot: ballot(), block: block_2() };
+    match kind {
+        Kind::Genesis => Example::record(name, "chain/0", kind, genesis()),
+        Kind::Block => Example::record(name, "chain/1", kind, block_1()),
+        Kind::Log => {
+            let operations = vec![transfer('Y', "A", "B", 250), transfer('Z', "A", "bob@B", 1)];
+            Example::record(name, "log/300", kind, LogBatch { first: Seq(299), operations })
+        }
+        Kind::Refused => Example::record(name, "refused/1", kind, refused()),
+        Kind::Head => Example::record(name, field::HEAD, kind, head(&slot)),
+        Kind::Identity => {
+            let identity = Identity { bank: genesis().id(), node: node("A"), incarnation: Incarnation(0xfeed) };
+            Example::record(name, field::IDENTITY, kind, identity)
+        }
+        Kind::Slot => Example::record(name, field::SLOT, kind, slot),
+        Kind::Peer => Example::record(name, "peer/B", kind, Peer { incarnation: Incarnation(u64::MAX) }),
+        Kind::Horizon => Example::record(name, "horizon/alice@A", kind, Horizon { id: TransferId::from(5) }),
+        Kind::Epoch => Example::record(name, field::EPOCH, kind, epoch()),
+    }
+}
+
+fn head(slot: &Slot) -> Head {
+    Head {
+        write: 9,
+        height: Height(1),
+        tip: block_1().hash(),
+        log_first: Seq(2),
+        log_last: Seq(300),
+        refused_first: 1,
+        refused_last: 2,
+        promise: Some(ballot()),
+        accepted: Some(Accepted::of(slot)),
+        admitted: true,
+        horizons: 1,
+        peers: 2,
+    }
+}
+
+fn refused() -> RefusedBatch {
+    let refusal = |last, to: &str, reason| Refusal {
+        id: id(last),
+        from: account("A"),
+        to: account(to),
+        amount: Amount::new(500),
+        reason,
+    };
+    let not_heard = [node("B")].into();
+    let funds = Reason::InsufficientFunds { height: Height(1), spendable: Amount::new(0), not_heard };
+    let unknown = Reason::UnknownAccount { height: Height(1), account: account("x@C") };
+    RefusedBatch { refusals: vec![refusal('V', "C", funds), refusal('W', "x@C", unknown)] }
+}
+
+/// A stream added tomorrow needs a line in the document's list of keys.
+#[test]
+fn the_keys_of_streams_are_those_of_the_document() {
+    let named = |stream| match stream {
+        Stream::Chain => "chain/7",
+        Stream::Log => "log/7",
+        Stream::Refused => "refused/7",
+    };
+    assert!(Stream::ALL.into_iter().all(|stream| stream.key(7) == named(stream)));
+}
