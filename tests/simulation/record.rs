@@ -215,7 +215,9 @@ impl Record {
         let (Message::Hello(hello), Some(head)) = (message, self.heads.get(&to)) else { return };
         let Hello { known, .. } = &**hello;
         let more = known.height > head.height || known.seq > head.log_last || known.promised > head.promise;
-        if self.gone_back.contains(&to) && known.incarnation.is_some() && more {
+        // Who comes with a new store is not listened to (R11).
+        let trusted = !self.emptied.contains(&from) && known.incarnation.is_some();
+        if self.gone_back.contains(&to) && trusted && more {
             self.witnessed.insert(to);
         }
     }
