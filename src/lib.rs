@@ -13,6 +13,22 @@
 //! - [`client`]: the client library: finds each account's home, retries under one id; [`render`]: what the bank holds and
 //!   says, as JSON and as text.
 //! - [`cli`]: the `paxbank` command; [`triplets`]: files of transfers; [`entropy`]: the one source of randomness.
+//!
+//! # As a client
+//!
+//! This is `examples/client.rs`; [`client`] says more.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/client.rs")]
+//! ```
+//!
+//! # A test of one actor
+//!
+//! This is `examples/actor_test.rs`; the tests beside the actors do the same for each of them.
+//!
+//! ```
+#![doc = include_str!("../examples/actor_test.rs")]
+//! ```
 pub mod actors;
 pub mod cli;
 pub mod client;
