@@ -92,11 +92,10 @@ async fn chaos(nemesis: &mut Nemesis<'_>, town: &Town, plan: &Plan) {
 /// With nothing wrong any more, and a majority of stores left: all nodes serve, every client is answered, every log
 /// settles, and all tips are equal, in bounded virtual time.
 async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio::task::JoinHandle<Client>>) {
-    let (lost, majority) = (nemesis.world.record.borrow().destroyed.len(), nemesis.world.genesis.majority());
-    let has_majority = nemesis.world.nodes().len() - lost >= majority;
+    let goes_on = can_go_on(nemesis.world);
     // Nodes that may stop, because their store was lost, have done so by then.
     nemesis.wait(Duration::from_secs(3)).await;
-    if has_majority {
+    if goes_on {
         nemesis.world.all_ready(Duration::from_secs(30)).await;
     }
     town.closed.set(true);
@@ -104,7 +103,7 @@ async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio:
     for client in clients {
         waiting.push(client.await.unwrap());
     }
-    if !has_majority {
+    if !goes_on {
         return;
     }
     for client in &mut waiting {
@@ -113,6 +112,14 @@ async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio:
     settle_all(nemesis.world).await;
     everything_is_decided(nemesis.world, &mut waiting).await;
     a_transfer_between_any_two_homes_settles(nemesis.world).await;
+}
+
+/// R11: a majority of stores is left; and nobody waits to be admitted for one that is lost, which only an operator ends.
+fn can_go_on(world: &World) -> bool {
+    let record = world.record.borrow();
+    let left: Vec<_> = world.genesis.nodes().difference(&record.destroyed).collect();
+    let admitted = |node: &NodeId| record.heads.get(node).is_some_and(|head| head.admitted);
+    left.len() >= world.genesis.majority() && (record.destroyed.is_empty() || left.iter().all(|node| admitted(node)))
 }
 
 async fn settle_all(world: &World) {
