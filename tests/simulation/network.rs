@@ -151,6 +151,11 @@ impl SimNetwork {
         }
     }
 
+    fn may_pass(&self, (from, to): Way, message: &Message) -> bool {
+        let limited = self.hello_only.contains(&from) || self.hello_only.contains(&to);
+        !limited || matches!(message, Message::Hello(_))
+    }
+
     /// Carries a message, once or twice, or loses it.
     fn carry(&mut self, outgoing: Outgoing, ctx: &mut Context<Self>) {
         if self.entropy.below(100) < self.weather.lost_percent {
@@ -185,6 +190,9 @@ impl SimNetwork {
             let now = Instant::now();
             while let Some(first) = network.in_flight.first_entry().filter(|entry| entry.key().0 <= now) {
                 let Outgoing { from, to, message, .. } = first.remove();
+                if !network.may_pass((from, to), &message) {
+                    continue;
+                }
                 // Whoever runs under that name by then gets it, even where its sender died on the way: nothing that is
                 // late, from an older life of either, may do harm.
                 let process = network.process(to, from);
@@ -287,8 +295,7 @@ impl Handler<Outgoing> for SimNetwork {
 
     fn handle(&mut self, outgoing: Outgoing, ctx: &mut Context<Self>) {
         let way = (outgoing.from, outgoing.to);
-        let hello = matches!(outgoing.message, Message::Hello(_));
-        if !hello && [way.0, way.1].iter().any(|node| self.hello_only.contains(node)) {
+        if !self.may_pass(way, &outgoing.message) {
             return;
         }
         // What an older process says to a peer that has a connection with the newer one reaches nobody.
