@@ -39,6 +39,12 @@ pub struct Story {
     pub outcome: Option<(Outcome, Content, u64)>,
     /// When it was first said to be older than the home's memory, and how often it had been asked for by then.
     pub expired: Option<(u64, usize)>,
+    /// When a client first heard that it is settled.
+    pub settled: Option<u64>,
+    /// How often it was told that nothing was decided.
+    pub turned_away: usize,
+    /// The last entry that its home had made durable when a client that waits no longer was told that it is pending.
+    pub pending: Option<Seq>,
 }
 
 impl Story {
@@ -59,8 +65,10 @@ pub struct BalanceRead {
 #[derive(Default)]
 pub struct Answers {
     clock: u64,
-    /// By the number under which each was asked.
-    requests: Vec<Request>,
+    /// By the number under which each was asked: when, and what.
+    requests: Vec<(u64, Request)>,
+    /// Of each request whose client said that it waits no longer: the last entry that the home had made durable then.
+    pub stopped: BTreeMap<u64, Seq>,
     pub stories: BTreeMap<Identity, Story>,
     /// The largest id that was asked for, of each account that it would debit.
     pub largest_asked: BTreeMap<AccountId, TransferId>,
@@ -81,12 +89,25 @@ impl Answers {
         self.stories.entry(identity(&request)).or_default().asked.push((called, content(&request)));
         let largest = self.largest_asked.entry(request.from).or_insert(request.id);
         *largest = request.id.max(*largest);
-        self.requests.push(request);
+        self.requests.push((called, request));
         self.requests.len() as u64 - 1
     }
 
     pub fn request(&self, number: u64) -> Request {
-        self.requests[usize::try_from(number).unwrap()]
+        self.requests[usize::try_from(number).unwrap()].1
+    }
+
+    /// When that was asked.
+    pub fn called(&self, number: u64) -> u64 {
+        self.requests[usize::try_from(number).unwrap()].0
+    }
+
+    /// What a client had heard before `called` of a request that was approved: its entry.
+    pub fn heard_approved(&self, request: &Request, called: u64) -> Option<(NodeId, Seq)> {
+        match &self.stories.get(&identity(request))?.outcome {
+            Some((Outcome::Approved(origin, seq), _, heard)) if *heard < called => Some((*origin, *seq)),
+            _ => None,
+        }
     }
 
     /// True once a home has said what became of it.

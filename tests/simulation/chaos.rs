@@ -1,12 +1,12 @@
 //! Everything at once: clients, losses, cuts, crashes and bad disks; then everything heals, and all must come right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use paxos_banking::actors::message::BankView;
-use paxos_banking::ledger::Wait;
-use paxos_banking::types::NodeId;
+use paxos_banking::ledger::{Answer, Approval, Reason, Request, Wait};
+use paxos_banking::types::{AccountId, Amount, NodeId, TransferId};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clients::{Client, Town};
@@ -108,6 +108,7 @@ async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio:
     settle_all(nemesis.world).await;
     everything_is_decided(nemesis.world, &mut waiting).await;
     a_transfer_between_any_two_homes_settles(nemesis.world).await;
+    a_refusal_names_who_is_away_and_nobody_else(nemesis.world).await;
 }
 
 async fn settle_all(world: &World) {
@@ -139,17 +140,24 @@ async fn settle_all(world: &World) {
 
 /// No request is left open: whoever asks again is told.
 async fn everything_is_decided(world: &World, clients: &mut [Client]) {
-    for client in clients.iter_mut() {
-        client.ask_for_the_unknown().await;
-    }
-    let empty = async {
-        while world.views(PATIENCE).await.values().any(|view| view.waiting > 0) {
+    let alive = world.alive();
+    let is_open = |request: &Request| alive.contains(&request.from.home());
+    let decided = async {
+        loop {
             world.judge();
+            let waits = world.views(PATIENCE).await.values().any(|view| view.waiting > 0);
+            if !waits && !clients.iter().any(|client| client.unknown().iter().any(is_open)) {
+                return;
+            }
+            for client in clients.iter_mut().filter(|_| !waits) {
+                client.ask_for_the_unknown().await;
+            }
             sleep(Duration::from_millis(100)).await;
         }
     };
-    if timeout(Duration::from_secs(60), empty).await.is_err() {
-        world.fail("liveness: after healing some requests are never decided");
+    if timeout(Duration::from_secs(60), decided).await.is_err() {
+        let open: Vec<_> = clients.iter().flat_map(Client::unknown).filter(is_open).collect();
+        world.fail(&format!("liveness: after healing some requests are never decided: {open:?}"));
     }
     settle_all(world).await;
 }
@@ -160,29 +168,60 @@ async fn a_transfer_between_any_two_homes_settles(world: &World) {
     let homes: Vec<_> = alive.iter().copied().collect();
     for (index, home) in homes.iter().enumerate() {
         let (from, to) = (*home, homes[(index + 1) % homes.len()]);
-        let account = paxos_banking::types::AccountId::of_node(from);
+        let account = AccountId::of_node(from);
         let view = world.views(PATIENCE).await.remove(&from);
         let rich = view.is_some_and(|view| view.spendable.get(&account).is_some_and(|amount| amount.units() > 0));
         if from == to || !rich {
             continue;
         }
-        let request = paxos_banking::ledger::Request {
-            id: paxos_banking::types::TransferId::from_parts((1 << 48) - 1, index as u128),
+        let request = Request {
+            id: TransferId::from_parts((1 << 48) - 1, index as u128),
             from: account,
-            to: paxos_banking::types::AccountId::of_node(to),
-            amount: paxos_banking::types::Amount::new(1),
+            to: AccountId::of_node(to),
+            amount: Amount::new(1),
             wait: Wait::Settled,
         };
         let number = world.record.borrow_mut().asked(request);
         let answer = world.node(from).expect("it is alive").transfer(request);
         match timeout(Duration::from_secs(20), answer).await {
-            Ok(Ok(answer @ paxos_banking::ledger::Answer::Approved(_))) => {
+            // Who waits for the block is told of it.
+            Ok(Ok(answer @ Answer::Approved(Approval { height: Some(_), .. }))) => {
                 world.record.borrow_mut().answered(number, answer)
             }
             other => world.fail(&format!("liveness: after healing {request:?} got {other:?}")),
         }
     }
     settle_all(world).await;
+}
+
+/// R9: a proposer waits for every voting peer whose link is up, so that where all that run hear each other a refusal
+/// names those that do not run, and nobody else.
+async fn a_refusal_names_who_is_away_and_nobody_else(world: &World) {
+    let alive = world.alive();
+    let away: BTreeSet<_> = world.nodes().into_iter().filter(|node| !alive.contains(node)).collect();
+    for home in &alive {
+        let Some(to) = world.genesis.opening().keys().find(|account| account.home() != *home) else { continue };
+        let request = Request {
+            id: TransferId::from_parts((1 << 48) - 1, 1 << 16),
+            from: AccountId::of_node(*home),
+            to: *to,
+            amount: world.genesis.total().checked_add(Amount::new(1)).unwrap(),
+            wait: Wait::Local,
+        };
+        let number = world.record.borrow_mut().asked(request);
+        let answer = timeout(Duration::from_secs(20), world.node(*home).expect("it is alive").transfer(request)).await;
+        match answer {
+            Ok(Ok(answer @ Answer::Refused(Reason::InsufficientFunds { .. }))) => {
+                world.record.borrow_mut().answered(number, answer.clone());
+                let Answer::Refused(Reason::InsufficientFunds { not_heard, .. }) = answer else { continue };
+                if not_heard != away {
+                    world.fail(&format!("R9: {home} names {not_heard:?} as not heard; away are {away:?}"));
+                }
+            }
+            other => world.fail(&format!("liveness: after healing {request:?} got {other:?}")),
+        }
+    }
+    world.judge();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use actix::{Actor, Addr, Context, Handler};
 use paxos_banking::actors::message::{Answers, StopWaiting, Submit};
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{Answer, Approval, Opening, Request, Trace, Verdict, Wait};
-use paxos_banking::types::{AccountId, Amount, Height, NodeId, TransferId};
+use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 use paxos_banking::wire::client::{Ask, Balance, ReadLevel, Told};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -109,7 +109,8 @@ impl Client {
             sleep(Duration::from_millis(self.entropy.below(self.town.workload.pause_ms_max))).await;
             match self.entropy.below(100) {
                 0..80 => self.transfers().await,
-                80..90 => self.read().await,
+                80..87 => self.read().await,
+                87..90 => self.look().await,
                 90..95 => self.trace().await,
                 _ => self.settle().await,
             }
@@ -243,11 +244,17 @@ impl Client {
         if transfers.is_empty() {
             return;
         }
-        let requests = transfers.into_iter().map(|request| (self.note_asked(*request), *request)).collect();
+        let home = requests[0].from.home();
+        let requests: Vec<_> = transfers.into_iter().map(|request| (self.note_asked(*request), *request)).collect();
+        let numbers: Vec<u64> = requests.iter().map(|(number, _)| *number).collect();
         let submit = Submit { requests, reply_to: self.ear.clone().recipient() };
         let Ok(Ok(batch)) = timeout(PATIENCE, ports.submit.send(submit)).await else { return };
         if stops {
             sleep(Duration::from_millis(self.entropy.below(400))).await;
+            let mut record = self.town.record.borrow_mut();
+            let last = record.reached.get(&home).map_or(Seq(0), |reached| reached.seq);
+            record.answers.stopped.extend(numbers.iter().map(|number| (*number, last)));
+            drop(record);
             drop(ports.stop_waiting.try_send(StopWaiting(batch)));
         }
     }
@@ -304,13 +311,47 @@ impl Client {
         record.answers.reads.push(BalanceRead { called, returned, fresh: read == ReadLevel::Fresh, balance });
     }
 
+    /// Asks any node how it is, and what its chain and its log hold.
+    async fn look(&mut self) {
+        let homes = self.town.homes.len() as u64;
+        let node = self.town.homes[usize::try_from(self.entropy.below(homes)).unwrap()];
+        let (from, seq) = (Height(1 + self.entropy.below(self.seen.0 + 1)), Seq(1 + self.entropy.below(40)));
+        let asks = [Ask::Status, Ask::Chain { from, to: Height(u64::MAX) }, Ask::Log { from: seq }];
+        for ask in asks {
+            let Some(told) = self.question(node, ask).await else { continue };
+            let mut record = self.town.record.borrow_mut();
+            let held = match told {
+                Told::Status(status) => {
+                    record.counts.add("nodes asked how they are");
+                    must::r3_a_status_tells_what_is_durable(&record, node, &status)
+                }
+                Told::Chain { blocks, .. } => {
+                    record.counts.add("chains read");
+                    must::r5_blocks_shown_are_the_chain(&record, node, from, &blocks)
+                }
+                Told::Log(entries) => {
+                    record.counts.add("logs read");
+                    must::r7_entries_shown_are_the_log(&record, node, seq, &entries)
+                }
+                _ => Ok(()),
+            };
+            record.hold(held);
+        }
+    }
+
     /// Asks its home what became of an id, which must agree with what was answered to it.
     async fn trace(&mut self) {
         let Some(request) = self.old_request().filter(|request| !is_opening(request)) else { return };
+        let called = self.town.record.borrow_mut().answers.tick();
         let Some(Told::Traces { traces, .. }) = self.question(request.from.home(), Ask::Trace { id: request.id }).await
         else {
             return;
         };
+        {
+            let mut record = self.town.record.borrow_mut();
+            let held = must::r10_what_was_approved_is_found(&record, &request, called, &traces);
+            record.hold(held);
+        }
         for Trace { id, from, to, amount, verdict } in traces {
             let traced = Request { id, from, to, amount, wait: Wait::Local };
             let answer = match verdict {
@@ -338,12 +379,19 @@ impl Client {
         }
     }
 
+    /// What this client asked for, and nobody has told it the outcome of. What is refused by form has none.
+    pub fn unknown(&self) -> Vec<Request> {
+        let record = self.town.record.borrow();
+        let formal =
+            |request: &Request| !is_opening(request) && (request.amount == Amount::ZERO || request.from == request.to);
+        let open = |request: &&Request| !formal(request) && !record.answers.is_decided(request);
+        self.asked.iter().filter(open).copied().collect()
+    }
+
     /// Asks for everything again whose outcome nobody knows.
     pub async fn ask_for_the_unknown(&mut self) {
-        for request in std::mem::take(&mut self.asked) {
-            if !self.town.record.borrow().answers.is_decided(&request) {
-                self.ask(&[request], false).await;
-            }
+        for request in self.unknown() {
+            self.ask(&[request], false).await;
         }
     }
 }

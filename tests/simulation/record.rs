@@ -13,7 +13,7 @@ use paxos_banking::effect::HaltReason;
 use paxos_banking::ledger::{Answer, Block, Genesis, HomeLimits, Request};
 use paxos_banking::paxos::{Hello, Message};
 use paxos_banking::store::{Disk, Head, read_blocks};
-use paxos_banking::types::{Ballot, Epoch, Hash, Height, NodeId, Seq};
+use paxos_banking::types::{Ballot, Epoch, Hash, Height, NodeId, Seq, TransferId};
 use tokio::time::Instant;
 
 use crate::answers::Answers;
@@ -116,6 +116,10 @@ pub struct Record {
     pub proposals: BTreeMap<(Ballot, Height), Hash>,
     /// Of each proposed block the ballot of its first proposal.
     pub first_proposed: BTreeMap<Hash, Ballot>,
+    /// Of each ballot, height and node the first log that a PROMISE offered: where it begins, and how long it is.
+    pub offers: BTreeMap<(Ballot, Height, NodeId), (Seq, u64)>,
+    /// Of each node the horizon that accounts share which do not exist, as of its last write.
+    pub shared_horizons: BTreeMap<NodeId, TransferId>,
     /// The highest ballot that each process said to each peer that it had promised.
     pub told_promises: BTreeMap<(NodeId, Epoch), BTreeMap<NodeId, Ballot>>,
     trace: u64,
@@ -149,6 +153,8 @@ impl Record {
             ballots: BTreeMap::new(),
             proposals: BTreeMap::new(),
             first_proposed: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            shared_horizons: BTreeMap::new(),
             told_promises: BTreeMap::new(),
             trace: 0,
             start: Instant::now(),
@@ -198,7 +204,9 @@ impl Record {
         let (Message::Hello(hello), Some(head)) = (message, self.heads.get(&to)) else { return };
         let Hello { known, .. } = &**hello;
         let more = known.height > head.height || known.seq > head.log_last || known.promised > head.promise;
-        if self.gone_back.contains(&to) && known.incarnation.is_some() && more {
+        // A peer that lost its own store since is turned away, and no witness.
+        let heard = must::known_incarnation(self, to, hello.node).is_none_or(|known| known == hello.incarnation);
+        if self.gone_back.contains(&to) && known.incarnation.is_some() && heard && more {
             self.witnessed.insert(to);
         }
     }
@@ -207,8 +215,13 @@ impl Record {
     pub fn wrote(&mut self, node: NodeId, process: Process, head: Head) {
         self.mix(|hasher| (node, process, head.write).hash(hasher));
         self.add(Line::Wrote(node, process, Box::new(head.clone())));
+        // The blocks of this very write are looked at as well.
+        self.read_chain(node, head.height);
         let held = must::writes(self, node, &head);
         self.hold(held);
+        if let Some(shared) = must::durable_horizon(self, node, None) {
+            self.shared_horizons.insert(node, shared);
+        }
         self.holds(node, head);
     }
 

@@ -50,6 +50,8 @@ impl<'a> Witness<'a> {
         for (identity, story) in &self.record.answers.stories {
             self.r10_exactly_once(identity, story)?;
             self.r10_what_expired_at_once_is_never_executed(identity, story)?;
+            self.r10_what_was_turned_away_is_not_executed(identity, story)?;
+            self.r10_what_is_pending_is_not_approved_yet(identity, story)?;
             self.r9_a_refusal_counts_what_was_approved_before(identity, story)?;
             self.a_refusal_tells_what_could_be_spent(identity, story)?;
             self.a_refusal_for_an_account_is_true(identity, story)?;
@@ -86,6 +88,27 @@ impl<'a> Witness<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// R10: `busy` and `not ready` decide nothing.
+    fn r10_what_was_turned_away_is_not_executed(&self, identity: &Identity, story: &Story) -> Held {
+        let always = !story.asked.is_empty() && story.turned_away == story.asked.len();
+        match self.executed.get(identity) {
+            Some(entries) if always => Err(format!("R10: {identity:?} was only turned away: {story:?}; {entries:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// R10: what is told as pending to a client that waits no longer had not become an entry by then. (Of two processes
+    /// the older one does not know what the newer one approved.)
+    fn r10_what_is_pending_is_not_approved_yet(&self, identity: &Identity, story: &Story) -> Held {
+        let home = identity.0.home();
+        let exempt = self.record.doubled.contains(&home) || self.record.destroyed.contains(&home);
+        let (Some(last), Some(entries)) = (story.pending, self.executed.get(identity)) else { return Ok(()) };
+        if exempt || entries.iter().all(|(_, seq, ..)| *seq > last) {
+            return Ok(());
+        }
+        Err(format!("R10: {identity:?} was pending when {last} was durable: {story:?}; it is {entries:?}"))
     }
 
     /// R9: a refusal for lack of funds counted everything that its account was credited with before it was asked for:
