@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::answers::Answers;
 use crate::chain::Chain;
 use crate::properties as must;
+use crate::shown::Witnesses;
 use crate::summary::Counts;
 
 /// All parts of a run look at, and add to, the same record.
@@ -106,6 +107,10 @@ pub struct Record {
     pub gone_back: BTreeSet<NodeId>,
     /// Those of them that a peer has told of more than they hold.
     pub witnessed: BTreeSet<NodeId>,
+    /// Of which peers they have asked blocks.
+    pub fetching: BTreeSet<(NodeId, NodeId)>,
+    /// What peers must know of each other.
+    pub witnesses: Witnesses,
     /// Nodes whose store holds something else than was written.
     pub damaged: BTreeSet<NodeId>,
     /// Nodes of which two processes ran at once.
@@ -148,6 +153,8 @@ impl Record {
             destroyed: BTreeSet::new(),
             gone_back: BTreeSet::new(),
             witnessed: BTreeSet::new(),
+            fetching: BTreeSet::new(),
+            witnesses: Witnesses::default(),
             damaged: BTreeSet::new(),
             doubled: BTreeSet::new(),
             ballots: BTreeMap::new(),
@@ -184,6 +191,11 @@ impl Record {
         self.counts.message(&outgoing.message);
         let held = must::messages(self, outgoing);
         self.hold(held);
+        let held = self.witnesses.sent(outgoing);
+        self.hold(held);
+        if matches!(outgoing.message, Message::BlocksRequest(_)) && self.gone_back.contains(&outgoing.from) {
+            self.fetching.insert((outgoing.from, outgoing.to));
+        }
     }
 
     /// What became of a message that was sent.
@@ -200,8 +212,22 @@ impl Record {
     }
 
     /// A message reaches a process of that node.
-    pub fn delivered(&mut self, to: NodeId, message: &Message) {
-        let (Message::Hello(hello), Some(head)) = (message, self.heads.get(&to)) else { return };
+    pub fn delivered(&mut self, from: NodeId, (to, epoch): (NodeId, Epoch), message: &Message) {
+        self.witnesses.delivered(from, (to, epoch), message);
+        let Some(head) = self.heads.get(&to) else { return };
+        let hello = match message {
+            Message::Hello(hello) => hello,
+            Message::BlocksResponse(response) if self.fetching.contains(&(to, from)) => {
+                let own = response.blocks.iter().filter_map(|block| block.run_of(to));
+                let more = own.flat_map(|run| run.entries()).any(|entry| entry.seq > head.log_last);
+                let fits = response.blocks.first().is_some_and(|block| block.height() <= head.height.next());
+                if self.gone_back.contains(&to) && more && fits {
+                    self.witnessed.insert(to);
+                }
+                return;
+            }
+            _ => return,
+        };
         let Hello { known, .. } = &**hello;
         let more = known.height > head.height || known.seq > head.log_last || known.promised > head.promise;
         // A peer that lost its own store since is turned away, and no witness.

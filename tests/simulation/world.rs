@@ -187,10 +187,11 @@ impl World {
         self.running.iter().filter(|(_, running)| !halted(running.process)).map(|(id, _)| *id).collect()
     }
 
-    /// Every process that clients may reach, by node.
+    /// Every process that clients may reach, by node. One whose store went back would use seqs again.
     pub fn accesses(&self) -> BTreeMap<NodeId, Vec<Access>> {
         let mut accesses: BTreeMap<NodeId, Vec<Access>> = BTreeMap::new();
-        for (id, running) in self.running.iter().chain(&self.replaced) {
+        let gone_back = &self.record.borrow().gone_back;
+        for (id, running) in self.running.iter().chain(&self.replaced).filter(|(id, _)| !gone_back.contains(id)) {
             accesses.entry(*id).or_default().push(running.access.clone());
         }
         accesses
@@ -228,7 +229,11 @@ impl World {
         self.last_process += 1;
         let process = self.last_process;
         self.note(format!("{id} ({process}) starts"));
-        let (limits, timing) = (self.limits, self.timing);
+        let (mut limits, timing) = (self.limits, self.timing);
+        // Somebody makes the memory smaller, and then larger again: what was forgotten stays forgotten.
+        if process % 3 == 2 {
+            limits.ids_remembered_max /= 2;
+        }
         let config = NodeConfig { limits, timing, ..NodeConfig::new(id, self.genesis.clone()) };
         let board = Board::new(id, self.genesis.nodes(), "simulated".to_owned(), None).start();
         let watcher = Watcher { process, record: self.record.clone(), board: board.clone().recipient() }.start();
@@ -317,6 +322,7 @@ impl World {
         for running in [self.running.get_mut(&id), self.replaced.get_mut(&id)].into_iter().flatten() {
             if running.paused != paused {
                 running.paused = paused;
+                self.record.borrow_mut().witnesses.forget(id);
                 running.node.pause(paused);
                 let what = if paused { "processes paused" } else { "processes continued" };
                 self.record.borrow_mut().counts.add(what);
