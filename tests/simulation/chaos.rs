@@ -13,6 +13,7 @@ use crate::clients::{Client, Town};
 use crate::faults::Nemesis;
 use crate::network::Weather;
 use crate::plan::Plan;
+use crate::record::Process;
 use crate::summary::{self, Counts};
 use crate::witness::Witness;
 use crate::world::{Setup, World, simulate};
@@ -107,6 +108,7 @@ async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio:
     }
     settle_all(nemesis.world).await;
     everything_is_decided(nemesis.world, &mut waiting).await;
+    every_request_has_an_answer(nemesis.world);
     a_transfer_between_any_two_homes_settles(nemesis.world).await;
     a_refusal_names_who_is_away_and_nobody_else(nemesis.world).await;
 }
@@ -157,9 +159,21 @@ async fn everything_is_decided(world: &World, clients: &mut [Client]) {
     };
     if timeout(Duration::from_secs(60), decided).await.is_err() {
         let open: Vec<_> = clients.iter().flat_map(Client::unknown).filter(is_open).collect();
-        world.fail(&format!("liveness: after healing some requests are never decided: {open:?}"));
+        world.fail(&format!("liveness: after healing some requests wait for ever, or are never decided: {open:?}"));
     }
     settle_all(world).await;
+}
+
+/// Whoever asked a process that still runs has heard from it by now: no ticket is lost on the way.
+fn every_request_has_an_answer(world: &World) {
+    let record = world.record.borrow();
+    let runs = |process: Process| record.processes.get(&process).is_some_and(|seen| seen.ready && !seen.halted);
+    let open = record.answers.unanswered.iter().find(|(_, process)| runs(**process));
+    let open = open.map(|(number, process)| (record.answers.request(*number), *process));
+    drop(record);
+    if let Some((request, process)) = open {
+        world.fail(&format!("liveness: process {process} has never answered {request:?}"));
+    }
 }
 
 /// R9 and the liveness rules: what any home approves now is settled everywhere soon.
@@ -181,7 +195,7 @@ async fn a_transfer_between_any_two_homes_settles(world: &World) {
             amount: Amount::new(1),
             wait: Wait::Settled,
         };
-        let number = world.record.borrow_mut().asked(request);
+        let number = world.record.borrow_mut().asked_aside(request);
         let answer = world.node(from).expect("it is alive").transfer(request);
         match timeout(Duration::from_secs(20), answer).await {
             // Who waits for the block is told of it.
@@ -208,7 +222,7 @@ async fn a_refusal_names_who_is_away_and_nobody_else(world: &World) {
             amount: world.genesis.total().checked_add(Amount::new(1)).unwrap(),
             wait: Wait::Local,
         };
-        let number = world.record.borrow_mut().asked(request);
+        let number = world.record.borrow_mut().asked_aside(request);
         let answer = timeout(Duration::from_secs(20), world.node(*home).expect("it is alive").transfer(request)).await;
         match answer {
             Ok(Ok(answer @ Answer::Refused(Reason::InsufficientFunds { .. }))) => {

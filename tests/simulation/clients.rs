@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::answers::{BalanceRead, is_opening};
 use crate::plan::{Amounts, Workload};
 use crate::properties as must;
-use crate::record::Shared;
+use crate::record::{Process, Shared};
 use crate::world::{Access, World};
 
 /// What the clients share: how nodes are reached, which accounts there are, and whether to go on.
@@ -108,9 +108,9 @@ impl Client {
         while !self.town.closed.get() {
             sleep(Duration::from_millis(self.entropy.below(self.town.workload.pause_ms_max))).await;
             match self.entropy.below(100) {
-                0..80 => self.transfers().await,
-                80..87 => self.read().await,
-                87..90 => self.look().await,
+                0..77 => self.transfers().await,
+                77..80 => self.look().await,
+                80..90 => self.read().await,
                 90..95 => self.trace().await,
                 _ => self.settle().await,
             }
@@ -232,7 +232,7 @@ impl Client {
         let ports = &access.service.ports;
         for request in openings {
             let Request { id, from: account, wait, .. } = *request;
-            let tag = self.note_asked(*request);
+            let tag = self.note_asked(*request, access.process);
             let answer = access.node.open(Opening { id, account, wait });
             let record = self.town.record.clone();
             tokio::task::spawn_local(async move {
@@ -245,10 +245,16 @@ impl Client {
             return;
         }
         let home = requests[0].from.home();
-        let requests: Vec<_> = transfers.into_iter().map(|request| (self.note_asked(*request), *request)).collect();
+        let requests: Vec<_> =
+            transfers.into_iter().map(|request| (self.note_asked(*request, access.process), *request)).collect();
         let numbers: Vec<u64> = requests.iter().map(|(number, _)| *number).collect();
         let submit = Submit { requests, reply_to: self.ear.clone().recipient() };
-        let Ok(Ok(batch)) = timeout(PATIENCE, ports.submit.send(submit)).await else { return };
+        let Ok(Ok(batch)) = timeout(PATIENCE, ports.submit.send(submit)).await else {
+            // It takes its call back, so that no answer is due.
+            let mut record = self.town.record.borrow_mut();
+            record.answers.unanswered.retain(|number, _| !numbers.contains(number));
+            return;
+        };
         if stops {
             sleep(Duration::from_millis(self.entropy.below(400))).await;
             let mut record = self.town.record.borrow_mut();
@@ -259,10 +265,12 @@ impl Client {
         }
     }
 
-    fn note_asked(&self, request: Request) -> u64 {
+    fn note_asked(&self, request: Request, process: Process) -> u64 {
         let mut record = self.town.record.borrow_mut();
         record.counts.add("transfers and openings asked for");
-        record.asked(request)
+        let number = record.asked(request);
+        record.answers.unanswered.insert(number, process);
+        number
     }
 
     /// Asks any process of any node a question.
@@ -301,6 +309,8 @@ impl Client {
             ReadLevel::Fresh => "balances read: fresh",
         });
         record.hold(must::no_client_sees_history_go_back(seen, height));
+        let held = must::r3_a_balance_is_durable(&record, node, &balance);
+        record.hold(held);
         // The older of two processes is behind for as long as it does not know that it is; a new store begins anew.
         if !record.doubled.contains(&node) && !record.destroyed.contains(&node) {
             record.hold(must::r3_heights_never_go_back(node, floor, height));

@@ -299,8 +299,8 @@ impl<'a> Nemesis<'a> {
     }
 
     /// An older copy of a store is put in place while peers that know better can be reached, and no round gets through
-    /// before them. The node stops if one of them has heard of more, or has a block with an entry that the node does not
-    /// know of; then the newest store is put back.
+    /// before them. The node stops if one of them has heard of more, or has a block with an entry that the node lacks;
+    /// then the newest store is put back.
     async fn go_back(&mut self, node: NodeId) {
         let Some((of, copy)) = self.copy.take() else {
             let lost = self.world.record.borrow().destroyed.contains(&node);

@@ -128,6 +128,9 @@ fn timing(entropy: &mut Entropy) -> Timing {
     timing
 }
 
+/// So many refusals that their records outgrow a small memory.
+const MANY_GHOSTS: u64 = 60;
+
 fn workload(tight: bool, entropy: &mut Entropy) -> Workload {
     let amounts = match entropy.below(3) {
         // Shortages are rare.
@@ -137,17 +140,17 @@ fn workload(tight: bool, entropy: &mut Entropy) -> Workload {
         _ => Amounts::Skewed,
     };
     let mut percent = |of: &[u64]| of[usize::try_from(entropy.below(of.len() as u64)).unwrap()];
+    let ghost_percent = percent(if tight { &[0, 8, MANY_GHOSTS] } else { &[0, 8] });
     Workload {
         clients: percent(&[4, 6, 8]),
-        pause_ms_max: 900,
+        pause_ms_max: if ghost_percent == MANY_GHOSTS { 300 } else { 900 },
         batch_max: percent(&[1, 2, 4]),
         amounts,
         hot_percent: percent(&[0, 0, 60]),
         settled_percent: percent(&[0, 10, 50]),
         again_percent: percent(&[5, 20]),
         other_content_percent: percent(&[0, 3]),
-        // So many refusals that their records outgrow a small memory.
-        ghost_percent: percent(if tight { &[0, 8, 60] } else { &[0, 8] }),
+        ghost_percent,
         opening_percent: percent(&[0, 5]),
         wild_clocks: percent(&[0, 0, 1]) == 1,
     }

@@ -14,7 +14,7 @@ use paxos_banking::store::record::{self, Horizon, Kind, Peer};
 use paxos_banking::types::{AccountId, Amount, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 
 use paxos_banking::ledger::{Trace, Verdict};
-use paxos_banking::wire::client::{LogEntry, Status};
+use paxos_banking::wire::client::{Balance, LogEntry, Status};
 
 use crate::answers::{Answers, content, identity, is_opening};
 use crate::chain::{Chain, spendable};
@@ -39,8 +39,8 @@ pub fn messages(record: &mut Record, outgoing: &Outgoing) -> Held {
     r11_an_incarnation_is_durable_before_it_is_known(record, outgoing)?;
     r3_promises_never_fall(record, outgoing)?;
     r3_no_ballot_is_used_by_two_processes(record, outgoing)?;
-    r6_one_block_per_ballot_and_height(record, outgoing)?;
-    r4_a_block_is_bounded_and_shared(record, outgoing)
+    r4_a_block_is_bounded_and_shared(record, outgoing)?;
+    r6_one_block_per_ballot_and_height(record, outgoing)
 }
 
 /// R3, R7: a message says nothing that its sender's disk does not hold.
@@ -159,13 +159,18 @@ fn r4_a_block_is_bounded_and_shared(record: &mut Record, outgoing: &Outgoing) ->
             // Later collections under the same ballot are offered more, never less.
             let offer = (promise.log.first, promise.log.operations.len() as u64);
             record.offers.entry((promise.ballot, promise.height, *from)).or_insert(offer);
+            record.voted_for.extend(promise.accepted.as_ref().map(|slot| slot.block.hash()));
             return Ok(());
         }
-        Message::Accept(accept) if record.first_proposed.get(&accept.block.hash()) == Some(&accept.ballot) => {
-            (accept.ballot, &accept.block)
-        }
+        Message::Accept(accept) => (accept.ballot, &accept.block),
         _ => return Ok(()),
     };
+    // One that is finished, of another proposer's or of an earlier process of this one, is as it was.
+    let own_vote = record.heads.get(from).and_then(|head| head.accepted).map(|vote| vote.hash);
+    let hash = block.hash();
+    if record.first_proposed.contains_key(&hash) || record.voted_for.contains(&hash) || own_vote == Some(hash) {
+        return Ok(());
+    }
     let nodes = record.genesis.nodes().len();
     let capacity = (record.limits.block_bytes_max / OPERATION_BYTES_MAX).max(nodes);
     hold(block.entry_count() <= capacity, || format!("R4: {from} proposes to {to} more than {capacity}: {block:?}"))?;
@@ -407,13 +412,12 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
     r11_babies_decide_nothing(&reached, &request, answer)?;
     r10_what_is_approved_is_told_as_that(record, number, answer)?;
     match answer {
-        Answer::Approved(approval) => {
-            hold(approval.seq <= reached.seq, || format!("R7: {request:?} is {approval:?}; durable is {reached:?}"))?;
-            hold(approval.height <= Some(reached.height), || format!("R3: {approval:?}; durable is {reached:?}"))?;
-            r10_what_is_settled_is_told_as_that(record, number, approval)?;
-        }
+        Answer::Approved(approval) => r10_what_is_settled_is_told_as_that(record, number, approval)?,
         Answer::Refused(reason) => refusals_by_form_are_right(&request, reason)?,
-        Answer::Conflict => r10_a_conflict_has_another_content(&record.answers, &request)?,
+        Answer::Conflict => {
+            r10_a_conflict_has_another_content(&record.answers, &request)?;
+            record.answers.stories.entry(identity(&request)).or_default().conflicts.push(content(&request));
+        }
         Answer::Expired => {
             r10_a_horizon_is_durable(record, &request)?;
             r10_only_old_ids_expire(record, &request)?;
@@ -441,6 +445,9 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
 pub fn traces(record: &mut Record, request: &Request, answer: &Answer) -> Held {
     let Some(outcome) = Answers::outcome(answer) else { return Ok(()) };
     if let Answer::Approved(approval) = answer {
+        let reached = record.reached.get(&request.from.home()).cloned().unwrap_or_default();
+        hold(approval.seq <= reached.seq, || format!("R7: {request:?} is {approval:?}; durable is {reached:?}"))?;
+        hold(approval.height <= Some(reached.height), || format!("R3: {approval:?}; durable is {reached:?}"))?;
         r10_an_approval_is_what_the_chain_holds(record, request, approval)?;
     }
     let home = request.from.home();
@@ -568,6 +575,14 @@ fn r10_what_expired_stays_expired(record: &Record, request: &Request) -> Held {
 /// R3: what a node told of its height, it never tells less of.
 pub fn r3_heights_never_go_back(node: NodeId, floor: Height, height: Height) -> Held {
     hold(height >= floor, || format!("R3: {node} told of height {floor}, and then of {height}"))
+}
+
+/// R3: a balance is told at a height that is durable.
+pub fn r3_a_balance_is_durable(record: &Record, node: NodeId, balance: &Balance) -> Held {
+    let reached = record.reached.get(&node).cloned().unwrap_or_default();
+    hold(balance.height <= reached.height || record.destroyed.contains(&node), || {
+        format!("R3: {node} tells {balance:?}; its disk never held more than {reached:?}")
+    })
 }
 
 /// R3: what a node tells of itself is durable, and the chain's.

@@ -123,6 +123,8 @@ pub struct Record {
     pub first_proposed: BTreeMap<Hash, Ballot>,
     /// Of each ballot, height and node the first log that a PROMISE offered: where it begins, and how long it is.
     pub offers: BTreeMap<(Ballot, Height, NodeId), (Seq, u64)>,
+    /// The blocks that a PROMISE told as voted for.
+    pub voted_for: BTreeSet<Hash>,
     /// Of each node the horizon that accounts share which do not exist, as of its last write.
     pub shared_horizons: BTreeMap<NodeId, TransferId>,
     /// The highest ballot that each process said to each peer that it had promised.
@@ -161,6 +163,7 @@ impl Record {
             proposals: BTreeMap::new(),
             first_proposed: BTreeMap::new(),
             offers: BTreeMap::new(),
+            voted_for: BTreeSet::new(),
             shared_horizons: BTreeMap::new(),
             told_promises: BTreeMap::new(),
             trace: 0,
@@ -316,9 +319,19 @@ impl Record {
         self.answers.asked(request)
     }
 
+    /// The run itself asks for this, and waits for the answer.
+    pub fn asked_aside(&mut self, request: Request) -> u64 {
+        let number = self.asked(request);
+        self.answers.asked_aside.insert(number);
+        number
+    }
+
     /// A node said this to what was asked under that number.
     pub fn answered(&mut self, number: u64, answer: Answer) {
         let request = self.answers.request(number);
+        if self.answers.unanswered.remove(&number).is_none() && !self.answers.asked_aside.remove(&number) {
+            self.hold(Err(format!("{request:?} is answered twice: {answer:?}")));
+        }
         self.mix(|hasher| (number, &answer).hash(hasher));
         self.add(Line::Answered(request, answer.clone()));
         let held = must::answers(self, number, &answer);

@@ -1,5 +1,5 @@
-//! What peers must know of each other: whatever one showed of its store on a link that was up, the other tells it in its
-//! HELLOs (R13). Else a store that went back would meet nobody who knows better.
+//! What peers must know of each other: whatever one showed of its store on a link that was up, the other tells it in
+//! its HELLOs (R13). Else a store that went back would meet nobody who knows better.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,11 @@
 //! What only the whole run can show: chain and logs are gone through again, and every answer ever given is compared with
 //! them, in the real-time order in which clients asked and heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_banking::ledger::{Action, Entry, Reason};
+use paxos_banking::store::record::{self, Kind, RefusedBatch};
+use paxos_banking::store::{Store, Stream};
 use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 
 use crate::answers::{BalanceRead, Content, Identity, Outcome, Story};
@@ -56,6 +58,7 @@ impl<'a> Witness<'a> {
             self.a_refusal_tells_what_could_be_spent(identity, story)?;
             self.a_refusal_for_an_account_is_true(identity, story)?;
         }
+        self.r10_refusals_are_remembered()?;
         self.r7_entries_are_in_real_time_order()?;
         self.record.answers.reads.iter().try_for_each(|read| self.a_balance_is_that_of_its_height(read))
     }
@@ -88,6 +91,34 @@ impl<'a> Witness<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// R10: a refusal that depends on the state is in the store of its home, until it is forgotten under a horizon.
+    fn r10_refusals_are_remembered(&self) -> Held {
+        let record = self.record;
+        let mut stored: BTreeSet<Identity> = BTreeSet::new();
+        for (node, disk) in record.disks.iter().filter(|(node, _)| !record.damaged.contains(*node)) {
+            let records = disk.open().read(Stream::Refused, 0, u64::MAX, usize::MAX);
+            for (id, bytes) in records.map_err(|error| format!("{node}: {error}"))? {
+                let batch = record::decode::<RefusedBatch>(&Stream::Refused.key(id), Kind::Refused, &bytes);
+                let refusals = batch.map_err(|error| format!("{node}: {error}"))?.refusals;
+                stored.extend(refusals.iter().map(|refusal| (refusal.from, refusal.id)));
+            }
+        }
+        for (identity, story) in &record.answers.stories {
+            let (account, id) = *identity;
+            let home = account.home();
+            let refused = matches!(story.outcome, Some((Outcome::Refused(_), ..)));
+            let exempt = record.destroyed.contains(&home) || record.damaged.contains(&home);
+            if !refused || exempt || stored.contains(identity) {
+                continue;
+            }
+            let horizon = |owner| must::durable_horizon(record, home, owner);
+            if horizon(Some(account)).max(horizon(None)) < Some(id) {
+                return Err(format!("R10: {identity:?}, {story:?}, is neither in its home's store nor forgotten"));
+            }
+        }
+        Ok(())
     }
 
     /// R10: `busy` and `not ready` decide nothing.

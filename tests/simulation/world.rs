@@ -76,6 +76,7 @@ pub struct Setup {
 /// How clients reach a process.
 #[derive(Clone)]
 pub struct Access {
+    pub process: Process,
     pub node: Node,
     pub service: Service,
 }
@@ -257,7 +258,7 @@ impl World {
             ports: node.node().client_ports(board.recipient()),
             searches: Arc::new(Semaphore::new(2)),
         };
-        let access = Access { node: node.node().clone(), service };
+        let access = Access { process, node: node.node().clone(), service };
         Ok(Running { process, node, access, paused: false })
     }
 
