@@ -312,7 +312,8 @@ impl Client {
         let held = must::r3_a_balance_is_durable(&record, node, &balance);
         record.hold(held);
         // The older of two processes is behind for as long as it does not know that it is; a new store begins anew.
-        if !record.doubled.contains(&node) && !record.destroyed.contains(&node) {
+        let now = record.answers.tick();
+        if !record.was_doubled(node, called, now) && !record.destroyed.contains(&node) {
             record.hold(must::r3_heights_never_go_back(node, floor, height));
         }
         let told = record.answers.told_heights.entry(node).or_default();
@@ -359,7 +360,8 @@ impl Client {
         };
         {
             let mut record = self.town.record.borrow_mut();
-            let held = must::r10_what_was_approved_is_found(&record, &request, called, &traces);
+            let returned = record.answers.tick();
+            let held = must::r10_what_was_approved_is_found(&record, &request, (called, returned), &traces);
             record.hold(held);
         }
         for Trace { id, from, to, amount, verdict } in traces {

@@ -410,7 +410,8 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
     record.counts.answer(answer);
     let reached = record.reached.get(&request.from.home()).cloned().unwrap_or_default();
     r11_babies_decide_nothing(&reached, &request, answer)?;
-    r10_what_is_approved_is_told_as_that(record, number, answer)?;
+    let returned = record.answers.tick();
+    r10_what_is_approved_is_told_as_that(record, (number, returned), answer)?;
     match answer {
         Answer::Approved(approval) => r10_what_is_settled_is_told_as_that(record, number, approval)?,
         Answer::Refused(reason) => refusals_by_form_are_right(&request, reason)?,
@@ -436,7 +437,7 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
         }
     }
     if Answers::outcome(answer).is_some() {
-        r10_what_expired_stays_expired(record, &request)?;
+        r10_what_expired_stays_expired(record, &request, returned)?;
     }
     traces(record, &request, answer)
 }
@@ -473,11 +474,13 @@ fn r11_babies_decide_nothing(reached: &Reached, request: &Request, answer: &Answ
 
 /// R10: who asks again for what was approved is not told that it is undecided, nor, while it is in the local log, that
 /// it is forgotten. (Of two processes the older one does not know what the newer one approved.)
-fn r10_what_is_approved_is_told_as_that(record: &Record, number: u64, answer: &Answer) -> Held {
+fn r10_what_is_approved_is_told_as_that(record: &Record, (number, returned): (u64, u64), answer: &Answer) -> Held {
     let request = record.answers.request(number);
     let home = request.from.home();
-    let Some(entry) = record.answers.heard_approved(&request, record.answers.called(number)) else { return Ok(()) };
-    let exempt = [&record.doubled, &record.destroyed, &record.damaged].iter().any(|nodes| nodes.contains(&home));
+    let called = record.answers.called(number);
+    let Some(entry) = record.answers.heard_approved(&request, called) else { return Ok(()) };
+    let lost = record.destroyed.contains(&home) || record.damaged.contains(&home);
+    let exempt = lost || record.was_doubled(home, called, returned);
     let undecided = match answer {
         Answer::Busy | Answer::Pending => true,
         Answer::Expired => record.chain.entry(entry.0, entry.1).is_none(),
@@ -489,8 +492,8 @@ fn r10_what_is_approved_is_told_as_that(record: &Record, number: u64, answer: &A
 /// R10: who asks again for what was told as settled is told so again, and by which block.
 fn r10_what_is_settled_is_told_as_that(record: &mut Record, number: u64, approval: &Approval) -> Held {
     let (request, called) = (record.answers.request(number), record.answers.called(number));
-    let exempt = record.doubled.contains(&request.from.home());
     let now = record.answers.tick();
+    let exempt = record.was_doubled(request.from.home(), called, now);
     let story = record.answers.stories.entry(identity(&request)).or_default();
     if approval.height.is_some() {
         story.settled.get_or_insert(now);
@@ -563,12 +566,12 @@ fn r10_only_old_ids_expire(record: &Record, request: &Request) -> Held {
 }
 
 /// R10: an id at or below the horizon is never executed, nor remembered again.
-fn r10_what_expired_stays_expired(record: &Record, request: &Request) -> Held {
+fn r10_what_expired_stays_expired(record: &Record, request: &Request, now: u64) -> Held {
     let home = request.from.home();
     let story = record.answers.stories.get(&identity(request));
     let expired = story.is_some_and(|story| story.expired.is_some());
     // Of two processes the older one may still tell what the newer one has forgotten.
-    let exempt = record.doubled.contains(&home) || record.destroyed.contains(&home);
+    let exempt = record.was_doubled(home, now, now) || record.destroyed.contains(&home);
     hold(!expired || exempt, || format!("R10: {request:?} had expired, and is decided now"))
 }
 
@@ -620,9 +623,14 @@ pub fn r7_entries_shown_are_the_log(record: &Record, node: NodeId, from: Seq, lo
 }
 
 /// R10: the home finds what a client heard that it approved.
-pub fn r10_what_was_approved_is_found(record: &Record, request: &Request, called: u64, found: &[Trace]) -> Held {
+pub fn r10_what_was_approved_is_found(
+    record: &Record,
+    request: &Request,
+    (called, returned): (u64, u64),
+    found: &[Trace],
+) -> Held {
     let home = request.from.home();
-    let exempt = [&record.doubled, &record.destroyed].iter().any(|nodes| nodes.contains(&home));
+    let exempt = record.was_doubled(home, called, returned) || record.destroyed.contains(&home);
     let approved = |trace: &Trace| trace.from == request.from && matches!(trace.verdict, Verdict::Approved(_));
     let due = !exempt && record.answers.heard_approved(request, called).is_some();
     hold(!due || found.iter().any(approved), || format!("R10: {request:?} was approved; its home finds {found:?}"))

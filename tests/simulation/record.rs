@@ -113,8 +113,8 @@ pub struct Record {
     pub witnesses: Witnesses,
     /// Nodes whose store holds something else than was written.
     pub damaged: BTreeSet<NodeId>,
-    /// Nodes of which two processes ran at once.
-    pub doubled: BTreeSet<NodeId>,
+    /// Of each node from when to when two processes of it ran at once; the last end is not known while they do.
+    pub doubled: BTreeMap<NodeId, Vec<(u64, u64)>>,
     /// Of each ballot the process that used it first.
     pub ballots: BTreeMap<Ballot, Epoch>,
     /// Of each ballot and height the one block that was proposed.
@@ -158,7 +158,7 @@ impl Record {
             fetching: BTreeSet::new(),
             witnesses: Witnesses::default(),
             damaged: BTreeSet::new(),
-            doubled: BTreeSet::new(),
+            doubled: BTreeMap::new(),
             ballots: BTreeMap::new(),
             proposals: BTreeMap::new(),
             first_proposed: BTreeMap::new(),
@@ -173,6 +173,26 @@ impl Record {
             line_count: 0,
             violation: None,
         }
+    }
+
+    /// Two processes of a node run from now on.
+    pub fn doubles(&mut self, node: NodeId) {
+        let now = self.answers.tick();
+        self.doubled.entry(node).or_default().push((now, u64::MAX));
+    }
+
+    /// One of two processes of a node is gone.
+    pub fn single_again(&mut self, node: NodeId) {
+        let now = self.answers.tick();
+        if let Some((_, end)) = self.doubled.get_mut(&node).and_then(|times| times.last_mut()) {
+            *end = now.min(*end);
+        }
+    }
+
+    /// Whether two processes of a node ran at once at any time from `called` to `returned`: the older one goes on with
+    /// what it knows, until it notices.
+    pub fn was_doubled(&self, node: NodeId, called: u64, returned: u64) -> bool {
+        self.doubled.get(&node).into_iter().flatten().any(|(from, to)| *from <= returned && called <= *to)
     }
 
     /// A hash over everything that happened, and when.

@@ -134,7 +134,7 @@ impl<'a> Witness<'a> {
     /// the older one does not know what the newer one approved.)
     fn r10_what_is_pending_is_not_approved_yet(&self, identity: &Identity, story: &Story) -> Held {
         let home = identity.0.home();
-        let exempt = self.record.doubled.contains(&home) || self.record.destroyed.contains(&home);
+        let exempt = self.record.was_doubled(home, 0, u64::MAX) || self.record.destroyed.contains(&home);
         let (Some(last), Some(entries)) = (story.pending, self.executed.get(identity)) else { return Ok(()) };
         if exempt || entries.iter().all(|(_, seq, ..)| *seq > last) {
             return Ok(());
@@ -146,10 +146,12 @@ impl<'a> Witness<'a> {
     /// each such entry is settled at or below the refusal's height, unless its origin is named as not heard. (While two
     /// processes of one node run, the older one may still offer the log that it knows.)
     fn r9_a_refusal_counts_what_was_approved_before(&self, identity: &Identity, story: &Story) -> Held {
-        let Some((Outcome::Refused(Reason::InsufficientFunds { height, not_heard, .. }), ..)) = &story.outcome else {
+        let Some((Outcome::Refused(Reason::InsufficientFunds { height, not_heard, .. }), _, returned)) = &story.outcome
+        else {
             return Ok(());
         };
-        let counted = |origin: NodeId| !not_heard.contains(&origin) && !self.record.doubled.contains(&origin);
+        let doubled = |origin| self.record.was_doubled(origin, story.first_asked(), *returned);
+        let counted = |origin: NodeId| !not_heard.contains(&origin) && !doubled(origin);
         self.r9_counts(identity.0, story.first_asked(), *height, &counted)
             .map_err(|entry| format!("R9: {identity:?}, {story:?}, does not count {entry:?}, approved before"))
     }
@@ -279,7 +281,7 @@ impl<'a> Witness<'a> {
         let BalanceRead { called, returned, fresh, balance } = read;
         let settled = self.record.chain.at(balance.height).and_then(|bank| bank.balance(balance.account));
         // The older of two processes goes on telling what it knows, until it notices.
-        let possible = self.record.doubled.contains(&balance.account.home())
+        let possible = self.record.was_doubled(balance.account.home(), *called, *returned)
             || balance
                 .spendable
                 .is_none_or(|amount| self.could_spend(balance.account, balance.height, amount, *called, *returned));
@@ -289,7 +291,7 @@ impl<'a> Witness<'a> {
         if *fresh {
             let heard = |origin: NodeId| {
                 !balance.not_heard.contains(&origin)
-                    && !self.record.doubled.contains(&origin)
+                    && !self.record.was_doubled(origin, *called, *returned)
                     && !self.record.destroyed.contains(&origin)
             };
             self.r9_counts(balance.account, *called, balance.height, &heard)

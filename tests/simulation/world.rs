@@ -273,6 +273,7 @@ impl World {
     pub async fn kill_replaced(&mut self, id: NodeId) {
         let Some(running) = self.replaced.remove(&id) else { return };
         self.end(id, running, false).await;
+        self.record.borrow_mut().single_again(id);
     }
 
     /// Crashes the process that a disk had die in a write.
@@ -310,7 +311,7 @@ impl World {
         let older = self.running.remove(&id).expect("it is alive");
         {
             let mut record = self.record.borrow_mut();
-            record.doubled.insert(id);
+            record.doubles(id);
             record.counts.add("second processes of a node");
             record.processes.entry(older.process).or_default().excuses.insert(Excuse::Replaced);
         }
@@ -395,6 +396,7 @@ impl World {
                 self.fail(&format!("R13: process {} of {id} goes on, though another has its store", running.process));
             }
             self.end(id, running, false).await;
+            self.record.borrow_mut().single_again(id);
         }
     }
 }
