@@ -109,6 +109,7 @@ async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio:
     settle_all(nemesis.world).await;
     everything_is_decided(nemesis.world, &mut waiting).await;
     every_request_has_an_answer(nemesis.world);
+    what_was_decided_outlives_a_restart(nemesis, town, &mut waiting).await;
     a_transfer_between_any_two_homes_settles(nemesis.world).await;
     a_refusal_names_who_is_away_and_nobody_else(nemesis.world).await;
 }
@@ -162,6 +163,24 @@ async fn everything_is_decided(world: &World, clients: &mut [Client]) {
         world.fail(&format!("liveness: after healing some requests wait for ever, or are never decided: {open:?}"));
     }
     settle_all(world).await;
+}
+
+/// R10: after a restart of all nodes each request is told what it was told before.
+async fn what_was_decided_outlives_a_restart(nemesis: &mut Nemesis<'_>, town: &Town, clients: &mut [Client]) {
+    for node in nemesis.world.alive() {
+        nemesis.world.kill(node).await;
+        nemesis.world.revive(node).await;
+    }
+    nemesis.world.all_ready(Duration::from_secs(30)).await;
+    town.publish(nemesis.world);
+    for client in clients {
+        client.ask_for_everything().await;
+    }
+    // The answers are held against the earlier ones as they come.
+    nemesis.wait(Duration::from_secs(1)).await;
+    nemesis.world.judge();
+    every_request_has_an_answer(nemesis.world);
+    settle_all(nemesis.world).await;
 }
 
 /// Whoever asked a process that still runs has heard from it by now: no ticket is lost on the way.

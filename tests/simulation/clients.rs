@@ -400,6 +400,13 @@ impl Client {
         self.asked.iter().filter(open).copied().collect()
     }
 
+    /// Asks again for all that it still knows of, whatever became of it.
+    pub async fn ask_for_everything(&mut self) {
+        for request in self.asked.clone() {
+            self.ask(&[Request { wait: Wait::Local, ..request }], false).await;
+        }
+    }
+
     /// Asks for everything again whose outcome nobody knows.
     pub async fn ask_for_the_unknown(&mut self) {
         for request in self.unknown() {
