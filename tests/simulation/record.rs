@@ -299,6 +299,14 @@ impl Record {
         self.read_chain(node, height);
     }
 
+    /// A process starts: what was done to its store excuses it.
+    pub fn started(&mut self, node: NodeId, process: Process) {
+        let mut seen = Seen::default();
+        let happened = [(&self.emptied, Excuse::LostDisk), (&self.gone_back, Excuse::WentBack)];
+        seen.excuses.extend(happened.iter().filter(|(nodes, _)| nodes.contains(&node)).map(|(_, excuse)| *excuse));
+        self.processes.insert(process, seen);
+    }
+
     /// Something happened to a process.
     pub fn happened(&mut self, node: NodeId, process: Process, what: Happened) {
         let seen = self.processes.entry(process).or_default();

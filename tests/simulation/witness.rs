@@ -15,11 +15,14 @@ use crate::record::Record;
 
 type Held = Result<(), String>;
 
+/// What became an entry: which one, with which content, and the height where it is settled.
+type Executed = (NodeId, Seq, Content, Option<Height>);
+
 /// The whole history, indexed for the questions below.
 pub struct Witness<'a> {
     record: &'a Record,
     /// Of each identity what was executed: entry, content, and the height where it is settled.
-    executed: BTreeMap<Identity, Vec<(NodeId, Seq, Content, Option<Height>)>>,
+    executed: BTreeMap<Identity, Vec<Executed>>,
     /// Of each entry when it was first asked for, and when a client first heard that it is approved.
     told: BTreeMap<(NodeId, Seq), (u64, Option<u64>)>,
     /// What is not settled, of each home that runs.

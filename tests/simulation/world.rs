@@ -238,12 +238,7 @@ impl World {
         let config = NodeConfig { limits, timing, ..NodeConfig::new(id, self.genesis.clone()) };
         let board = Board::new(id, self.genesis.nodes(), "simulated".to_owned(), None).start();
         let watcher = Watcher { process, record: self.record.clone(), board: board.clone().recipient() }.start();
-        let mut seen = Seen::default();
-        let record = self.record.borrow();
-        let happened = [(&record.emptied, Excuse::LostDisk), (&record.gone_back, Excuse::WentBack)];
-        seen.excuses.extend(happened.iter().filter(|(nodes, _)| nodes.contains(&id)).map(|(_, excuse)| *excuse));
-        drop(record);
-        self.record.borrow_mut().processes.insert(process, seen);
+        self.record.borrow_mut().started(id, process);
         let seams = Seams {
             store: self.disks[&id].host(process, self.entropy.split()),
             network: self.network.clone().recipient(),
@@ -386,13 +381,14 @@ impl World {
         }
     }
 
+    fn has_halted(&self, process: Process) -> bool {
+        self.record.borrow().processes.get(&process).is_some_and(|seen| seen.halted)
+    }
+
     /// Every process that was replaced has noticed, and stopped: its store is another's (R13).
     pub async fn replaced_processes_stopped(&mut self) {
         for (id, running) in std::mem::take(&mut self.replaced) {
-            let record = self.record.borrow();
-            let stopped = record.processes.get(&running.process).is_some_and(|seen| seen.halted);
-            drop(record);
-            if !stopped {
+            if !self.has_halted(running.process) {
                 self.fail(&format!("R13: process {} of {id} goes on, though another has its store", running.process));
             }
             self.end(id, running, false).await;
