@@ -1,12 +1,12 @@
 //! Everything at once: clients, losses, cuts, crashes and bad disks; then everything heals, and all must come right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use paxos_banking::actors::message::BankView;
-use paxos_banking::ledger::Wait;
-use paxos_banking::types::NodeId;
+use paxos_banking::ledger::{Answer, Approval, Reason, Request, Wait};
+use paxos_banking::types::{AccountId, Amount, NodeId, TransferId};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clients::{Client, Town};
@@ -14,6 +14,7 @@ use crate::faults::Nemesis;
 use crate::network::Weather;
 use crate::plan::Plan;
 use crate::properties as must;
+use crate::record::Process;
 use crate::summary::{self, Counts};
 use crate::witness::Witness;
 use crate::world::{Setup, World, simulate};
@@ -111,7 +112,10 @@ async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio:
     }
     settle_all(nemesis.world).await;
     everything_is_decided(nemesis.world, &mut waiting).await;
+    every_request_has_an_answer(nemesis.world);
+    what_was_decided_outlives_a_restart(nemesis, town, &mut waiting).await;
     a_transfer_between_any_two_homes_settles(nemesis.world).await;
+    a_refusal_names_who_is_away_and_nobody_else(nemesis.world).await;
 }
 
 /// R11: a majority of stores is left; and nobody waits to be admitted for one that is lost, which only an operator ends.
@@ -151,19 +155,56 @@ async fn settle_all(world: &World) {
 
 /// No request is left open: whoever asks again is told.
 async fn everything_is_decided(world: &World, clients: &mut [Client]) {
-    for client in clients.iter_mut() {
-        client.ask_for_the_unknown().await;
-    }
-    let empty = async {
-        while world.views(PATIENCE).await.values().any(|view| view.waiting > 0) {
+    let alive = world.alive();
+    let is_open = |request: &Request| alive.contains(&request.from.home());
+    let decided = async {
+        loop {
             world.judge();
+            let waits = world.views(PATIENCE).await.values().any(|view| view.waiting > 0);
+            if !waits && !clients.iter().any(|client| client.unknown().iter().any(is_open)) {
+                return;
+            }
+            for client in clients.iter_mut().filter(|_| !waits) {
+                client.ask_for_the_unknown().await;
+            }
             sleep(Duration::from_millis(100)).await;
         }
     };
-    if timeout(Duration::from_secs(60), empty).await.is_err() {
-        world.fail("liveness: after healing some requests are never decided");
+    if timeout(Duration::from_secs(60), decided).await.is_err() {
+        let open: Vec<_> = clients.iter().flat_map(Client::unknown).filter(is_open).collect();
+        world.fail(&format!("liveness: after healing some requests wait for ever, or are never decided: {open:?}"));
     }
     settle_all(world).await;
+}
+
+/// R10: after a restart of all nodes each request is told what it was told before.
+async fn what_was_decided_outlives_a_restart(nemesis: &mut Nemesis<'_>, town: &Town, clients: &mut [Client]) {
+    for node in nemesis.world.alive() {
+        nemesis.world.kill(node).await;
+        nemesis.world.revive(node).await;
+    }
+    nemesis.world.all_ready(Duration::from_secs(30)).await;
+    town.publish(nemesis.world);
+    for client in clients {
+        client.ask_for_everything().await;
+    }
+    // The answers are held against the earlier ones as they come.
+    nemesis.wait(Duration::from_secs(1)).await;
+    nemesis.world.judge();
+    every_request_has_an_answer(nemesis.world);
+    settle_all(nemesis.world).await;
+}
+
+/// Whoever asked a process that still runs has heard from it by now: no ticket is lost on the way.
+fn every_request_has_an_answer(world: &World) {
+    let record = world.record.borrow();
+    let runs = |process: Process| record.processes.get(&process).is_some_and(|seen| seen.ready && !seen.halted);
+    let open = record.answers.unanswered.iter().find(|(_, process)| runs(**process));
+    let open = open.map(|(number, process)| (record.answers.request(*number), *process));
+    drop(record);
+    if let Some((request, process)) = open {
+        world.fail(&format!("liveness: process {process} has never answered {request:?}"));
+    }
 }
 
 /// R9 and the liveness rules: what any home approves now is settled everywhere soon.
@@ -172,29 +213,60 @@ async fn a_transfer_between_any_two_homes_settles(world: &World) {
     let homes: Vec<_> = alive.iter().copied().collect();
     for (index, home) in homes.iter().enumerate() {
         let (from, to) = (*home, homes[(index + 1) % homes.len()]);
-        let account = paxos_banking::types::AccountId::of_node(from);
+        let account = AccountId::of_node(from);
         let view = world.views(PATIENCE).await.remove(&from);
         let rich = view.is_some_and(|view| view.spendable.get(&account).is_some_and(|amount| amount.units() > 0));
         if from == to || !rich {
             continue;
         }
-        let request = paxos_banking::ledger::Request {
-            id: paxos_banking::types::TransferId::from_parts((1 << 48) - 1, index as u128),
+        let request = Request {
+            id: TransferId::from_parts((1 << 48) - 1, index as u128),
             from: account,
-            to: paxos_banking::types::AccountId::of_node(to),
-            amount: paxos_banking::types::Amount::new(1),
+            to: AccountId::of_node(to),
+            amount: Amount::new(1),
             wait: Wait::Settled,
         };
-        let number = world.record.borrow_mut().asked(request);
+        let number = world.record.borrow_mut().asked_aside(request);
         let answer = world.node(from).expect("it is alive").transfer(request);
         match timeout(Duration::from_secs(20), answer).await {
-            Ok(Ok(answer @ paxos_banking::ledger::Answer::Approved(_))) => {
+            // Who waits for the block is told of it.
+            Ok(Ok(answer @ Answer::Approved(Approval { height: Some(_), .. }))) => {
                 world.record.borrow_mut().answered(number, answer)
             }
             other => world.fail(&format!("liveness: after healing {request:?} got {other:?}")),
         }
     }
     settle_all(world).await;
+}
+
+/// R9: a proposer waits for every voting peer whose link is up, so that where all that run hear each other a refusal
+/// names those that do not run, and nobody else.
+async fn a_refusal_names_who_is_away_and_nobody_else(world: &World) {
+    let alive = world.alive();
+    let away: BTreeSet<_> = world.nodes().into_iter().filter(|node| !alive.contains(node)).collect();
+    for home in &alive {
+        let Some(to) = world.genesis.opening().keys().find(|account| account.home() != *home) else { continue };
+        let request = Request {
+            id: TransferId::from_parts((1 << 48) - 1, 1 << 16),
+            from: AccountId::of_node(*home),
+            to: *to,
+            amount: world.genesis.total().checked_add(Amount::new(1)).unwrap(),
+            wait: Wait::Local,
+        };
+        let number = world.record.borrow_mut().asked_aside(request);
+        let answer = timeout(Duration::from_secs(20), world.node(*home).expect("it is alive").transfer(request)).await;
+        match answer {
+            Ok(Ok(answer @ Answer::Refused(Reason::InsufficientFunds { .. }))) => {
+                world.record.borrow_mut().answered(number, answer.clone());
+                let Answer::Refused(Reason::InsufficientFunds { not_heard, .. }) = answer else { continue };
+                if not_heard != away {
+                    world.fail(&format!("R9: {home} names {not_heard:?} as not heard; away are {away:?}"));
+                }
+            }
+            other => world.fail(&format!("liveness: after healing {request:?} got {other:?}")),
+        }
+    }
+    world.judge();
 }
 
 #[test]

@@ -10,14 +10,14 @@ use actix::{Actor, Addr, Context, Handler};
 use paxos_banking::actors::message::{Answers, StopWaiting, Submit};
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{Answer, Approval, Opening, Request, Trace, Verdict, Wait};
-use paxos_banking::types::{AccountId, Amount, Height, NodeId, TransferId};
+use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 use paxos_banking::wire::client::{Ask, Balance, ReadLevel, Told};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::answers::{BalanceRead, is_opening};
 use crate::plan::{Amounts, Workload};
 use crate::properties as must;
-use crate::record::Shared;
+use crate::record::{Process, Shared};
 use crate::world::{Access, World};
 
 /// What the clients share: how nodes are reached, which accounts there are, and whether to go on.
@@ -108,7 +108,8 @@ impl Client {
         while !self.town.closed.get() {
             sleep(Duration::from_millis(self.entropy.below(self.town.workload.pause_ms_max))).await;
             match self.entropy.below(100) {
-                0..80 => self.transfers().await,
+                0..77 => self.transfers().await,
+                77..80 => self.look().await,
                 80..90 => self.read().await,
                 90..95 => self.trace().await,
                 _ => self.settle().await,
@@ -231,7 +232,7 @@ impl Client {
         let ports = &access.service.ports;
         for request in openings {
             let Request { id, from: account, wait, .. } = *request;
-            let tag = self.note_asked(*request);
+            let tag = self.note_asked(*request, access.process);
             let answer = access.node.open(Opening { id, account, wait });
             let record = self.town.record.clone();
             tokio::task::spawn_local(async move {
@@ -243,19 +244,33 @@ impl Client {
         if transfers.is_empty() {
             return;
         }
-        let requests = transfers.into_iter().map(|request| (self.note_asked(*request), *request)).collect();
+        let home = requests[0].from.home();
+        let requests: Vec<_> =
+            transfers.into_iter().map(|request| (self.note_asked(*request, access.process), *request)).collect();
+        let numbers: Vec<u64> = requests.iter().map(|(number, _)| *number).collect();
         let submit = Submit { requests, reply_to: self.ear.clone().recipient() };
-        let Ok(Ok(batch)) = timeout(PATIENCE, ports.submit.send(submit)).await else { return };
+        let Ok(Ok(batch)) = timeout(PATIENCE, ports.submit.send(submit)).await else {
+            // It takes its call back, so that no answer is due.
+            let mut record = self.town.record.borrow_mut();
+            record.answers.unanswered.retain(|number, _| !numbers.contains(number));
+            return;
+        };
         if stops {
             sleep(Duration::from_millis(self.entropy.below(400))).await;
+            let mut record = self.town.record.borrow_mut();
+            let last = record.reached.get(&home).map_or(Seq(0), |reached| reached.seq);
+            record.answers.stopped.extend(numbers.iter().map(|number| (*number, last)));
+            drop(record);
             drop(ports.stop_waiting.try_send(StopWaiting(batch)));
         }
     }
 
-    fn note_asked(&self, request: Request) -> u64 {
+    fn note_asked(&self, request: Request, process: Process) -> u64 {
         let mut record = self.town.record.borrow_mut();
         record.counts.add("transfers and openings asked for");
-        record.asked(request)
+        let number = record.asked(request);
+        record.answers.unanswered.insert(number, process);
+        number
     }
 
     /// Asks any process of any node a question.
@@ -294,8 +309,11 @@ impl Client {
             ReadLevel::Fresh => "balances read: fresh",
         });
         record.hold(must::no_client_sees_history_go_back(seen, height));
+        let held = must::r3_a_balance_is_durable(&record, node, &balance);
+        record.hold(held);
         // The older of two processes is behind for as long as it does not know that it is; a new store begins anew.
-        if !record.doubled.contains(&node) && !record.destroyed.contains(&node) {
+        let now = record.answers.tick();
+        if !record.was_doubled(node, called, now) && !record.destroyed.contains(&node) {
             record.hold(must::r3_heights_never_go_back(node, floor, height));
         }
         let told = record.answers.told_heights.entry(node).or_default();
@@ -304,13 +322,48 @@ impl Client {
         record.answers.reads.push(BalanceRead { called, returned, fresh: read == ReadLevel::Fresh, balance });
     }
 
+    /// Asks any node how it is, and what its chain and its log hold.
+    async fn look(&mut self) {
+        let homes = self.town.homes.len() as u64;
+        let node = self.town.homes[usize::try_from(self.entropy.below(homes)).unwrap()];
+        let (from, seq) = (Height(1 + self.entropy.below(self.seen.0 + 1)), Seq(1 + self.entropy.below(40)));
+        let asks = [Ask::Status, Ask::Chain { from, to: Height(u64::MAX) }, Ask::Log { from: seq }];
+        for ask in asks {
+            let Some(told) = self.question(node, ask).await else { continue };
+            let mut record = self.town.record.borrow_mut();
+            let held = match told {
+                Told::Status(status) => {
+                    record.counts.add("nodes asked how they are");
+                    must::r3_a_status_tells_what_is_durable(&record, node, &status)
+                }
+                Told::Chain { blocks, .. } => {
+                    record.counts.add("chains read");
+                    must::r5_blocks_shown_are_the_chain(&record, node, from, &blocks)
+                }
+                Told::Log(entries) => {
+                    record.counts.add("logs read");
+                    must::r7_entries_shown_are_the_log(&record, node, seq, &entries)
+                }
+                _ => Ok(()),
+            };
+            record.hold(held);
+        }
+    }
+
     /// Asks its home what became of an id, which must agree with what was answered to it.
     async fn trace(&mut self) {
         let Some(request) = self.old_request().filter(|request| !is_opening(request)) else { return };
+        let called = self.town.record.borrow_mut().answers.tick();
         let Some(Told::Traces { traces, .. }) = self.question(request.from.home(), Ask::Trace { id: request.id }).await
         else {
             return;
         };
+        {
+            let mut record = self.town.record.borrow_mut();
+            let returned = record.answers.tick();
+            let held = must::r10_what_was_approved_is_found(&record, &request, (called, returned), &traces);
+            record.hold(held);
+        }
         for Trace { id, from, to, amount, verdict } in traces {
             let traced = Request { id, from, to, amount, wait: Wait::Local };
             let answer = match verdict {
@@ -338,12 +391,26 @@ impl Client {
         }
     }
 
+    /// What this client asked for, and nobody has told it the outcome of. What is refused by form has none.
+    pub fn unknown(&self) -> Vec<Request> {
+        let record = self.town.record.borrow();
+        let formal =
+            |request: &Request| !is_opening(request) && (request.amount == Amount::ZERO || request.from == request.to);
+        let open = |request: &&Request| !formal(request) && !record.answers.is_decided(request);
+        self.asked.iter().filter(open).copied().collect()
+    }
+
+    /// Asks again for all that it still knows of, whatever became of it.
+    pub async fn ask_for_everything(&mut self) {
+        for request in self.asked.clone() {
+            self.ask(&[Request { wait: Wait::Local, ..request }], false).await;
+        }
+    }
+
     /// Asks for everything again whose outcome nobody knows.
     pub async fn ask_for_the_unknown(&mut self) {
-        for request in std::mem::take(&mut self.asked) {
-            if !self.town.record.borrow().answers.is_decided(&request) {
-                self.ask(&[request], false).await;
-            }
+        for request in self.unknown() {
+            self.ask(&[request], false).await;
         }
     }
 }

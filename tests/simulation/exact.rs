@@ -66,7 +66,7 @@ async fn compare(seed: u64, transfers: usize) -> (u64, u64, u64) {
             amount: Amount::new(amount),
             wait: Wait::Local,
         };
-        let number_asked = world.record.borrow_mut().asked(request);
+        let number_asked = world.record.borrow_mut().asked_aside(request);
         let answer = world.node(nodes[from]).unwrap().transfer(request);
         let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
         let Ok(Ok(answer)) = answer else { world.fail(&format!("transfer {number} got no answer")) };

@@ -1,10 +1,10 @@
 //! What goes wrong, and when it is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use paxos_banking::store::memory::Image;
-use paxos_banking::types::NodeId;
+use paxos_banking::types::{Height, NodeId};
 use tokio::time::sleep;
 
 use crate::clients::Town;
@@ -298,8 +298,9 @@ impl<'a> Nemesis<'a> {
         }
     }
 
-    /// An older copy of a store is put in place while peers that know better can be reached, and nothing else gets
-    /// through before them. The node stops if one of them has heard of more; then the newest store is put back.
+    /// An older copy of a store is put in place while peers that know better can be reached, and no round gets through
+    /// before them. The node stops if one of them has heard of more, or has a block with an entry that the node lacks;
+    /// then the newest store is put back.
     async fn go_back(&mut self, node: NodeId) {
         let Some((of, copy)) = self.copy.take() else {
             let lost = self.world.record.borrow().destroyed.contains(&node);
@@ -314,9 +315,15 @@ impl<'a> Nemesis<'a> {
         if self.world.disks[&of].is_damaged() || SimDisk::write_number(&copy) >= SimDisk::write_number(&newest) {
             return;
         }
-        self.world.set(Set::HelloOnly(BTreeSet::from([of]))).await;
+        let height = self.world.record.borrow().heads.get(&of).map_or(Height(0), |head| head.height);
+        self.world.set(Set::NoRounds(BTreeMap::from([(of, height)]))).await;
         self.world.disks[&of].restore(copy);
-        self.world.record.borrow_mut().gone_back.insert(of);
+        {
+            let mut record = self.world.record.borrow_mut();
+            record.gone_back.insert(of);
+            record.fetching.retain(|(node, _)| *node != of);
+        }
+        self.town.publish(self.world);
         self.world.revive(of).await;
         self.wait(Duration::from_millis(1_500)).await;
         let noticed = self.world.seen(of, |seen| seen.halted).unwrap_or_default();
@@ -332,7 +339,7 @@ impl<'a> Nemesis<'a> {
         self.world.kill(of).await;
         self.world.record.borrow_mut().gone_back.remove(&of);
         self.world.disks[&of].restore(newest);
-        self.world.set(Set::HelloOnly(BTreeSet::new())).await;
+        self.world.set(Set::NoRounds(BTreeMap::new())).await;
     }
 
     /// A store is lost, for good; a majority of the others is left.
@@ -399,7 +406,7 @@ impl<'a> Nemesis<'a> {
     /// Everything is mended, and whoever has a store runs.
     pub async fn heal(&mut self) {
         self.mend_network().await;
-        self.world.set(Set::HelloOnly(BTreeSet::new())).await;
+        self.world.set(Set::NoRounds(BTreeMap::new())).await;
         self.world.note("everything is mended".to_owned());
         let nodes = self.world.nodes();
         for node in &nodes {

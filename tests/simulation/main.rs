@@ -5,8 +5,8 @@
 //! command that replays it, and what happened around it.
 //!
 //! In reading order: `plan` (what a seed decides), `chaos` (a run from its start to its end), `clients` and `faults`
-//! (what happens in it), `world`, `network` and `disk` (where it happens), `record` (what is seen of it), `properties`
-//! and `witness` (what must hold of that, each citing its rule), `summary` (what was exercised).
+//! (what happens in it), `world`, `network` and `disk` (where it happens), `record` (what is seen of it), `properties`,
+//! `shown` and `witness` (what must hold of that, each citing its rule), `summary` (what was exercised).
 #![allow(clippy::unwrap_used)]
 
 mod answers;
@@ -20,6 +20,7 @@ mod network;
 mod plan;
 mod properties;
 mod record;
+mod shown;
 mod summary;
 mod witness;
 mod world;

@@ -8,7 +8,7 @@ use paxos_banking::actors::message::{Connected, Incoming, Outgoing};
 use paxos_banking::entropy::Entropy;
 use paxos_banking::node::{LinkPort, Node};
 use paxos_banking::paxos::Message;
-use paxos_banking::types::{Epoch, NodeId};
+use paxos_banking::types::{Epoch, Height, NodeId};
 use tokio::time::Instant;
 
 use crate::record::Shared;
@@ -49,8 +49,8 @@ pub struct SimNetwork {
     clogged: BTreeSet<Way>,
     /// What waits on ways that are clogged.
     held: Vec<Outgoing>,
-    /// Nodes to and from which nothing but HELLOs passes.
-    hello_only: BTreeSet<NodeId>,
+    /// Nodes to and from which nothing passes but HELLOs, and the blocks that they ask for.
+    no_rounds: BTreeMap<NodeId, Height>,
     entropy: Entropy,
     record: Shared,
     in_flight: BTreeMap<(Instant, u64), Outgoing>,
@@ -77,7 +77,8 @@ pub enum Set {
     Cut(BTreeSet<Way>),
     /// These ways are clogged and no others: messages wait, and come all at once when the way is free again.
     Clogged(BTreeSet<Way>),
-    HelloOnly(BTreeSet<NodeId>),
+    /// To and from these nothing passes but HELLOs, and blocks up to this height.
+    NoRounds(BTreeMap<NodeId, Height>),
     /// The peer's connection with the node is with its newest process from now on.
     Reconnect {
         peer: NodeId,
@@ -97,7 +98,7 @@ impl SimNetwork {
             cut: BTreeSet::new(),
             clogged: BTreeSet::new(),
             held: Vec::new(),
-            hello_only: BTreeSet::new(),
+            no_rounds: BTreeMap::new(),
             entropy,
             record,
             in_flight: BTreeMap::new(),
@@ -119,9 +120,34 @@ impl SimNetwork {
         older.or(processes.last())
     }
 
+    /// Whether a node whose store went back may hear or say this.
+    fn passes(&self, Outgoing { from, to, message, .. }: &Outgoing) -> bool {
+        let Some(newest) = self.no_rounds.get(to).or(self.no_rounds.get(from)) else { return true };
+        match message {
+            Message::Hello(_) | Message::ReconcileRequest(_) | Message::ReconcileAck(_) | Message::BlocksRequest(_) => {
+                true
+            }
+            // With more than its newest store holds it would itself tell of more, before that is put back.
+            Message::BlocksResponse(response) => response.blocks.last().is_none_or(|block| block.height() <= *newest),
+            _ => false,
+        }
+    }
+
+    /// Whether a process reads what reaches it: not over a way that is broken by now, and no HELLO of a process that
+    /// another one has replaced.
+    fn is_heard(&self, from: NodeId, to: NodeId, message: &Message) -> bool {
+        let older = match message {
+            Message::Hello(hello) => self.process(from, to).is_none_or(|process| process.epoch != hello.epoch),
+            _ => false,
+        };
+        self.connected(from, to) && !older
+    }
+
     fn tell(&self, a: NodeId, b: NodeId, connected: bool) {
         for (own, peer) in [(a, b), (b, a)] {
-            if let Some(port) = self.process(own, peer).and_then(|process| process.links.get(&peer)) {
+            let Some(process) = self.process(own, peer) else { continue };
+            self.record.borrow_mut().witnesses.disconnected(own, process.epoch, peer);
+            if let Some(port) = process.links.get(&peer) {
                 port.connected.do_send(Connected(connected));
             }
         }
@@ -129,8 +155,11 @@ impl SimNetwork {
 
     fn reconnect(&mut self, peer: NodeId, node: NodeId) {
         if self.older.contains_key(&(peer, node)) {
-            if let Some(port) = self.process(node, peer).and_then(|process| process.links.get(&peer)) {
-                port.connected.do_send(Connected(false));
+            if let Some(process) = self.process(node, peer) {
+                self.record.borrow_mut().witnesses.disconnected(node, process.epoch, peer);
+                if let Some(port) = process.links.get(&peer) {
+                    port.connected.do_send(Connected(false));
+                }
             }
             self.older.remove(&(peer, node));
             if self.connected(node, peer) {
@@ -149,11 +178,6 @@ impl SimNetwork {
                 self.tell(a, b, !was);
             }
         }
-    }
-
-    fn may_pass(&self, (from, to): Way, message: &Message) -> bool {
-        let limited = self.hello_only.contains(&from) || self.hello_only.contains(&to);
-        !limited || matches!(message, Message::Hello(_))
     }
 
     /// Carries a message, once or twice, or loses it.
@@ -189,18 +213,17 @@ impl SimNetwork {
             network.wakes_at = None;
             let now = Instant::now();
             while let Some(first) = network.in_flight.first_entry().filter(|entry| entry.key().0 <= now) {
-                let Outgoing { from, to, message, .. } = first.remove();
-                if !network.may_pass((from, to), &message) {
+                let outgoing = first.remove();
+                if !network.passes(&outgoing) {
                     continue;
                 }
+                let Outgoing { from, to, message, .. } = outgoing;
                 // Whoever runs under that name by then gets it, even where its sender died on the way: nothing that is
                 // late, from an older life of either, may do harm.
-                let process = network.process(to, from);
-                let port = process.and_then(|process| Some((process.epoch, process.links.get(&from)?)));
-                if let Some((epoch, port)) = port {
-                    // A link that knows of no connection lets nothing in.
-                    if network.connected(from, to) {
-                        network.record.borrow_mut().delivered(from, (to, epoch), &message);
+                let Some(process) = network.process(to, from) else { continue };
+                if let Some(port) = process.links.get(&from) {
+                    if network.is_heard(from, to, &message) {
+                        network.record.borrow_mut().delivered(from, (to, process.epoch), &message);
                     }
                     drop(port.incoming.try_send(Incoming(message)));
                 }
@@ -284,7 +307,7 @@ impl Handler<Set> for SimNetwork {
                 self.record.borrow_mut().counts.add_many("messages flushed from clogged links", flushed.len() as u64);
                 flushed.into_iter().for_each(|outgoing| self.carry(outgoing, ctx));
             }
-            Set::HelloOnly(nodes) => self.hello_only = nodes,
+            Set::NoRounds(nodes) => self.no_rounds = nodes,
             Set::Reconnect { peer, node } => self.reconnect(peer, node),
         }
     }
@@ -295,7 +318,7 @@ impl Handler<Outgoing> for SimNetwork {
 
     fn handle(&mut self, outgoing: Outgoing, ctx: &mut Context<Self>) {
         let way = (outgoing.from, outgoing.to);
-        if !self.may_pass(way, &outgoing.message) {
+        if !self.passes(&outgoing) {
             return;
         }
         // What an older process says to a peer that has a connection with the newer one reaches nobody.

@@ -92,7 +92,7 @@ impl Plan {
             more_accounts: more_accounts[usize::try_from(entropy.below(3)).unwrap()],
             limits: limits(tight, &mut entropy),
             timing: timing(&mut entropy),
-            workload: workload(&mut entropy),
+            workload: workload(tight, &mut entropy),
             delay_ms_max: [20, 80, 80, 3_000][usize::try_from(entropy.below(4)).unwrap()],
             chaos: Duration::from_secs(20 + entropy.below(20)),
             fault_ms_max: 600 + entropy.below(1_000),
@@ -110,7 +110,8 @@ fn limits(tight: bool, entropy: &mut Entropy) -> HomeLimits {
             log_entries_max: 8 + usize::try_from(entropy.below(10)).unwrap(),
             waiting_max: 4,
             ids_remembered_max: 20 + usize::try_from(entropy.below(40)).unwrap(),
-            block_bytes_max: 9 * 140,
+            // Of three entries: no PROMISE can offer a longer log.
+            block_bytes_max: if entropy.below(2) == 0 { 9 * 140 } else { 3 * 140 },
             settle_at_entries: Some(6),
         }
     } else {
@@ -127,7 +128,10 @@ fn timing(entropy: &mut Entropy) -> Timing {
     timing
 }
 
-fn workload(entropy: &mut Entropy) -> Workload {
+/// So many refusals that their records outgrow a small memory.
+const MANY_GHOSTS: u64 = 60;
+
+fn workload(tight: bool, entropy: &mut Entropy) -> Workload {
     let amounts = match entropy.below(3) {
         // Shortages are rare.
         0 => Amounts::Uniform(4),
@@ -136,16 +140,17 @@ fn workload(entropy: &mut Entropy) -> Workload {
         _ => Amounts::Skewed,
     };
     let mut percent = |of: &[u64]| of[usize::try_from(entropy.below(of.len() as u64)).unwrap()];
+    let ghost_percent = percent(if tight { &[0, 8, MANY_GHOSTS] } else { &[0, 8] });
     Workload {
         clients: percent(&[4, 6, 8]),
-        pause_ms_max: 900,
+        pause_ms_max: if ghost_percent == MANY_GHOSTS { 300 } else { 900 },
         batch_max: percent(&[1, 2, 4]),
         amounts,
         hot_percent: percent(&[0, 0, 60]),
         settled_percent: percent(&[0, 10, 50]),
         again_percent: percent(&[5, 20]),
         other_content_percent: percent(&[0, 3]),
-        ghost_percent: percent(&[0, 8]),
+        ghost_percent,
         opening_percent: percent(&[0, 5]),
         wild_clocks: percent(&[0, 0, 1]) == 1,
     }

@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use paxos_banking::actors::message::{BankView, Outgoing};
 use paxos_banking::effect::HaltReason;
-use paxos_banking::ledger::{Action, Answer, Block, Reason, Request};
+use paxos_banking::ledger::entry::OPERATION_BYTES_MAX;
+use paxos_banking::ledger::{Action, Answer, Approval, Block, Reason, Request};
 use paxos_banking::paxos::Message;
 use paxos_banking::store::record::{self, Horizon, Kind, Peer};
 use paxos_banking::store::{Head, Stream};
-use paxos_banking::types::{AccountId, Amount, Ballot, Epoch, Hash, Height, NodeId, Seq, TransferId};
+use paxos_banking::types::{AccountId, Amount, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
+
+use paxos_banking::ledger::{Trace, Verdict};
+use paxos_banking::wire::client::{Balance, LogEntry, Status};
 
 use crate::answers::{Answers, content, identity, is_opening};
 use crate::chain::{Chain, spendable};
@@ -28,11 +32,15 @@ fn hold(holds: bool, otherwise: impl FnOnce() -> String) -> Held {
 pub fn messages(record: &mut Record, outgoing: &Outgoing) -> Held {
     let reached = record.reached.get(&outgoing.from).cloned().unwrap_or_default();
     r3_durable_before_said(&reached, outgoing)?;
+    r3_a_vote_is_durable_before_it_is_said(record, outgoing)?;
+    r4_a_promise_tells_the_vote(record, outgoing)?;
     r1_no_vote_above_the_next_height(&reached, outgoing)?;
     r11_babies_do_not_vote(&reached, outgoing)?;
+    r11_an_incarnation_is_durable_before_it_is_known(record, outgoing)?;
     r3_promises_never_fall(record, outgoing)?;
     r3_no_ballot_is_used_by_two_processes(record, outgoing)?;
     r6_one_block_per_ballot_and_height(record, outgoing)?;
+    r4_a_block_is_bounded_and_shared(record, outgoing)?;
     r6_a_majority_has_answered_this_very_collection(record, outgoing)
 }
 
@@ -59,6 +67,32 @@ fn r3_durable_before_said(reached: &Reached, Outgoing { from, message, .. }: &Ou
         _ => true,
     };
     hold(durable, || format!("R3, R7: {from} says {message:?}; its disk never held more than {reached:?}"))
+}
+
+/// R3: a vote that is said is on the disk, unless a later one, or its block, has taken its place there.
+fn r3_a_vote_is_durable_before_it_is_said(record: &Record, Outgoing { from, message, .. }: &Outgoing) -> Held {
+    let (ballot, height) = match message {
+        Message::Accepted(accepted) => (accepted.ballot, accepted.height),
+        Message::Promise(promise) => match &promise.accepted {
+            Some(slot) => (slot.ballot, slot.block.height()),
+            None => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
+    let Some(head) = record.heads.get(from) else { return Err(format!("R3: {from} votes, and its store is empty")) };
+    let held = head.accepted.is_some_and(|held| held.height > height || (held.height, held.ballot) >= (height, ballot));
+    hold(head.height >= height || held, || format!("R3: {from} says {message:?}; its disk holds {head:?}"))
+}
+
+/// R4: a PROMISE tells of the vote that its sender gave at that height under a lower ballot. (Of a higher one, or of
+/// the same, the disk may hold a vote that was given after the PROMISE was made.)
+fn r4_a_promise_tells_the_vote(record: &Record, Outgoing { from, message, .. }: &Outgoing) -> Held {
+    let Message::Promise(promise) = message else { return Ok(()) };
+    let Some(held) = record.heads.get(from).and_then(|head| head.accepted) else { return Ok(()) };
+    let due = held.height == promise.height && held.ballot < promise.ballot;
+    let told =
+        promise.accepted.as_ref().is_some_and(|slot| (slot.ballot, slot.block.hash()) == (held.ballot, held.hash));
+    hold(told || !due, || format!("R4: {from} says {message:?}; it has voted for {held:?}"))
 }
 
 /// R1: a vote is for the own height + 1. (One that was overtaken by its block in one write is for the own height.)
@@ -142,11 +176,66 @@ fn r6_a_majority_has_answered_this_very_collection(record: &mut Record, outgoing
     })
 }
 
+/// R4: a block is bounded, and each origin in it has its equal share of the bound, as far as it offered so much.
+fn r4_a_block_is_bounded_and_shared(record: &mut Record, outgoing: &Outgoing) -> Held {
+    let Outgoing { from, to, message, .. } = outgoing;
+    let (ballot, block) = match message {
+        Message::Promise(promise) => {
+            // Later collections under the same ballot are offered more, never less.
+            let offer = (promise.log.first, promise.log.operations.len() as u64);
+            record.offers.entry((promise.ballot, promise.height, *from)).or_insert(offer);
+            record.voted_for.extend(promise.accepted.as_ref().map(|slot| slot.block.hash()));
+            return Ok(());
+        }
+        Message::Accept(accept) => (accept.ballot, &accept.block),
+        _ => return Ok(()),
+    };
+    // One that is finished, of another proposer's or of an earlier process of this one, is as it was.
+    let own_vote = record.heads.get(from).and_then(|head| head.accepted).map(|vote| vote.hash);
+    let hash = block.hash();
+    if record.first_proposed.contains_key(&hash) || record.voted_for.contains(&hash) || own_vote == Some(hash) {
+        return Ok(());
+    }
+    let nodes = record.genesis.nodes().len();
+    let capacity = (record.limits.block_bytes_max / OPERATION_BYTES_MAX).max(nodes);
+    hold(block.entry_count() <= capacity, || format!("R4: {from} proposes to {to} more than {capacity}: {block:?}"))?;
+    for run in block.runs() {
+        let Some((first, count)) = record.offers.get(&(ballot, block.height(), run.origin)) else { continue };
+        let offered = (first.0 + count).saturating_sub(run.first.0);
+        let due = offered.min((capacity / nodes) as u64);
+        hold(run.operations.len() as u64 >= due, || {
+            format!("R4: {} offered {offered} entries, {due} are its share; {from} proposes {block:?}", run.origin)
+        })?;
+    }
+    Ok(())
+}
+
+/// R11: an incarnation is durable before its link is used, and before its node hears that it is known.
+fn r11_an_incarnation_is_durable_before_it_is_known(
+    record: &Record,
+    Outgoing { from, to, message, .. }: &Outgoing,
+) -> Held {
+    let Message::Hello(hello) = message else { return Ok(()) };
+    let Some(said) = hello.known.incarnation else { return Ok(()) };
+    let known = known_incarnation(record, *from, *to);
+    hold(known == Some(said) || record.damaged.contains(from), || {
+        format!("R11: {from} tells {to} that it knows it as {said}; its disk says {known:?}")
+    })
+}
+
+/// What a node's disk says of a peer.
+pub fn known_incarnation(record: &Record, node: NodeId, peer: NodeId) -> Option<Incarnation> {
+    let name = format!("{}{peer}", paxos_banking::store::field::PEER);
+    let bytes = record.disks[&node].durable_field(&name)?;
+    record::decode::<Peer>(&name, Kind::Peer, &bytes).ok().map(|peer| peer.incarnation)
+}
+
 // ---- Writes
 
 /// All that a write must keep to once it is durable. `head` says what the store holds after it.
 pub fn writes(record: &Record, node: NodeId, head: &Head) -> Held {
     r3_a_disk_never_goes_back(record.heads.get(&node), node, head)?;
+    r10_an_opened_account_inherits_the_horizon(record, node, head)?;
     r11_all_peers_know_who_is_admitted(record, node, head)?;
     r11_a_lost_store_is_not_replaced(record, node, head)
 }
@@ -163,6 +252,31 @@ fn r3_a_disk_never_goes_back(before: Option<&Head>, node: NodeId, head: &Head) -
     hold(ascends, || format!("R3: the store of {node} held {before:?}, then {head:?}"))
 }
 
+/// R10: an account whose opening is settled has, in the same write, the horizon that those share which do not exist.
+fn r10_an_opened_account_inherits_the_horizon(record: &Record, node: NodeId, head: &Head) -> Held {
+    let before = record.heads.get(&node).map_or(Height(0), |before| before.height);
+    let shared = record.shared_horizons.get(&node).copied();
+    let blocks = (before.0 + 1..=head.height.0).filter_map(|height| record.chain.block(Height(height)));
+    for operation in blocks.flat_map(|block| block.runs()).flat_map(|run| &run.operations) {
+        let Action::Open { account } = operation.action else { continue };
+        let own = durable_horizon(record, node, Some(account));
+        // What an older copy shares, it shared then.
+        let exempt = account.home() != node || record.gone_back.contains(&node);
+        hold(exempt || own >= shared, || {
+            format!("R10: {account} is open at {head:?}, with the horizon {own:?}; those of no account have {shared:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// A horizon that a node's disk holds.
+pub fn durable_horizon(record: &Record, node: NodeId, owner: Option<AccountId>) -> Option<TransferId> {
+    let name = paxos_banking::store::field::HORIZON;
+    let name = owner.map_or_else(|| name.to_owned(), |account| format!("{name}{account}"));
+    let bytes = record.disks[&node].durable_field(&name)?;
+    record::decode::<Horizon>(&name, Kind::Horizon, &bytes).ok().map(|horizon| horizon.id)
+}
+
 /// R11: a node is admitted once every peer knows, durably, this very incarnation of it.
 fn r11_all_peers_know_who_is_admitted(record: &Record, node: NodeId, head: &Head) -> Held {
     if !head.admitted || record.heads.get(&node).is_some_and(|before| before.admitted) {
@@ -170,12 +284,8 @@ fn r11_all_peers_know_who_is_admitted(record: &Record, node: NodeId, head: &Head
     }
     let Some(own) = incarnation(record, node) else { return Err(format!("R11: {node} has no identity")) };
     for peer in record.genesis.nodes().iter().filter(|peer| **peer != node) {
-        let name = format!("{}{node}", paxos_banking::store::field::PEER);
-        let known = record.disks[peer].durable_field(&name);
-        let known = known.and_then(|bytes| record::decode::<Peer>(&name, Kind::Peer, &bytes).ok());
-        hold(known.as_ref().is_some_and(|known| known.incarnation == own), || {
-            format!("R11: {node} is admitted as {own}; {peer} knows {known:?}")
-        })?;
+        let known = known_incarnation(record, *peer, node);
+        hold(known == Some(own), || format!("R11: {node} is admitted as {own}; {peer} knows {known:?}"))?;
     }
     Ok(())
 }
@@ -188,7 +298,7 @@ fn r11_a_lost_store_is_not_replaced(record: &Record, node: NodeId, head: &Head) 
     })
 }
 
-fn incarnation(record: &Record, node: NodeId) -> Option<paxos_banking::types::Incarnation> {
+fn incarnation(record: &Record, node: NodeId) -> Option<Incarnation> {
     let name = paxos_banking::store::field::IDENTITY;
     let bytes = record.disks[&node].durable_field(name)?;
     let identity: record::Identity = record::decode(name, Kind::Identity, &bytes).ok()?;
@@ -343,13 +453,16 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
     let request = record.answers.request(number);
     record.counts.answer(answer);
     let reached = record.reached.get(&request.from.home()).cloned().unwrap_or_default();
+    r11_babies_decide_nothing(&reached, &request, answer)?;
+    let returned = record.answers.tick();
+    r10_what_is_approved_is_told_as_that(record, (number, returned), answer)?;
     match answer {
-        Answer::Approved(approval) => {
-            hold(approval.seq <= reached.seq, || format!("R7: {request:?} is {approval:?}; durable is {reached:?}"))?;
-            hold(approval.height <= Some(reached.height), || format!("R3: {approval:?}; durable is {reached:?}"))?;
-        }
+        Answer::Approved(approval) => r10_what_is_settled_is_told_as_that(record, number, approval)?,
         Answer::Refused(reason) => refusals_by_form_are_right(&request, reason)?,
-        Answer::Conflict => r10_a_conflict_has_another_content(&record.answers, &request)?,
+        Answer::Conflict => {
+            r10_a_conflict_has_another_content(&record.answers, &request)?;
+            record.answers.stories.entry(identity(&request)).or_default().conflicts.push(content(&request));
+        }
         Answer::Expired => {
             r10_a_horizon_is_durable(record, &request)?;
             r10_only_old_ids_expire(record, &request)?;
@@ -357,10 +470,18 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
             let story = record.answers.stories.entry(identity(&request)).or_default();
             story.expired.get_or_insert((now, story.asked.len()));
         }
-        Answer::Busy | Answer::NotReady | Answer::Pending => {}
+        Answer::Busy | Answer::NotReady => {
+            record.answers.stories.entry(identity(&request)).or_default().turned_away += 1;
+        }
+        Answer::Pending => {
+            let Some(last) = record.answers.stopped.get(&number).copied() else {
+                return Err(format!("R10: {request:?} is told as pending, though its client waits"));
+            };
+            record.answers.stories.entry(identity(&request)).or_default().pending.get_or_insert(last);
+        }
     }
     if Answers::outcome(answer).is_some() {
-        r10_what_expired_stays_expired(record, &request)?;
+        r10_what_expired_stays_expired(record, &request, returned)?;
     }
     traces(record, &request, answer)
 }
@@ -368,6 +489,12 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
 /// R10: what a home says of an outcome, in an answer or asked for it later, is always the same.
 pub fn traces(record: &mut Record, request: &Request, answer: &Answer) -> Held {
     let Some(outcome) = Answers::outcome(answer) else { return Ok(()) };
+    if let Answer::Approved(approval) = answer {
+        let reached = record.reached.get(&request.from.home()).cloned().unwrap_or_default();
+        hold(approval.seq <= reached.seq, || format!("R7: {request:?} is {approval:?}; durable is {reached:?}"))?;
+        hold(approval.height <= Some(reached.height), || format!("R3: {approval:?}; durable is {reached:?}"))?;
+        r10_an_approval_is_what_the_chain_holds(record, request, approval)?;
+    }
     let home = request.from.home();
     let known = record.answers.decided(request, outcome);
     // A store that was lost takes what was decided with it.
@@ -380,6 +507,61 @@ pub fn traces(record: &mut Record, request: &Request, answer: &Answer) -> Held {
         }
         Err(_) if record.destroyed.contains(&home) => Ok(()),
         Err(what) => Err(what),
+    }
+}
+
+/// R11: a baby decides nothing.
+fn r11_babies_decide_nothing(reached: &Reached, request: &Request, answer: &Answer) -> Held {
+    let decides = Answers::outcome(answer).is_some() || matches!(answer, Answer::Conflict | Answer::Expired);
+    hold(reached.admitted || !decides, || format!("R11: a baby says {answer:?} to {request:?}"))
+}
+
+/// R10: who asks again for what was approved is not told that it is undecided, nor, while it is in the local log, that
+/// it is forgotten. (Of two processes the older one does not know what the newer one approved.)
+fn r10_what_is_approved_is_told_as_that(record: &Record, (number, returned): (u64, u64), answer: &Answer) -> Held {
+    let request = record.answers.request(number);
+    let home = request.from.home();
+    let called = record.answers.called(number);
+    let Some(entry) = record.answers.heard_approved(&request, called) else { return Ok(()) };
+    let lost = record.destroyed.contains(&home) || record.damaged.contains(&home);
+    let exempt = lost || record.was_doubled(home, called, returned);
+    let undecided = match answer {
+        Answer::Busy | Answer::Pending => true,
+        Answer::Expired => record.chain.entry(entry.0, entry.1).is_none(),
+        _ => false,
+    };
+    hold(exempt || !undecided, || format!("R10: {request:?} was approved as {entry:?}, and is {answer:?} now"))
+}
+
+/// R10: who asks again for what was told as settled is told so again, and by which block.
+fn r10_what_is_settled_is_told_as_that(record: &mut Record, number: u64, approval: &Approval) -> Held {
+    let (request, called) = (record.answers.request(number), record.answers.called(number));
+    let now = record.answers.tick();
+    let exempt = record.was_doubled(request.from.home(), called, now);
+    let story = record.answers.stories.entry(identity(&request)).or_default();
+    if approval.height.is_some() {
+        story.settled.get_or_insert(now);
+        return Ok(());
+    }
+    hold(exempt || story.settled.is_none_or(|heard| heard > called), || {
+        format!("R10: {request:?} was told as settled; now it is {approval:?}")
+    })
+}
+
+/// R10: an approval names the entry that the chain holds, and, where it names a block, the one that holds it.
+fn r10_an_approval_is_what_the_chain_holds(record: &Record, request: &Request, approval: &Approval) -> Held {
+    let Approval { origin, seq, height } = *approval;
+    match record.chain.entry(origin, seq) {
+        Some((at, entry)) => {
+            let (from, to, amount) = entry.operation.parts();
+            let same = (entry.operation.id, from, to, amount) == (request.id, request.from, request.to, request.amount);
+            hold((same || record.destroyed.contains(&origin)) && height.is_none_or(|height| height == *at), || {
+                format!("R10: {request:?} is {approval:?}; the chain holds {entry:?} there, at height {at}")
+            })
+        }
+        None => hold(height.is_none_or(|height| height > record.chain.height()), || {
+            format!("R10: {request:?} is {approval:?}; the chain holds no such entry")
+        }),
     }
 }
 
@@ -403,15 +585,9 @@ fn r10_a_conflict_has_another_content(answers: &Answers, request: &Request) -> H
 
 /// R10: a horizon is durable before `expired` is answered.
 fn r10_a_horizon_is_durable(record: &Record, request: &Request) -> Held {
-    let disk = &record.disks[&request.from.home()];
-    let horizon = |owner: Option<AccountId>| {
-        let name = paxos_banking::store::field::HORIZON;
-        let name = owner.map_or_else(|| name.to_owned(), |account| format!("{name}{account}"));
-        let bytes = disk.durable_field(&name)?;
-        record::decode::<Horizon>(&name, Kind::Horizon, &bytes).ok().map(|horizon| horizon.id)
-    };
-    let durable = horizon(Some(request.from)).max(horizon(None));
     let home = request.from.home();
+    let horizon = |owner| durable_horizon(record, home, owner);
+    let durable = horizon(Some(request.from)).max(horizon(None));
     let exempt = record.destroyed.contains(&home) || record.damaged.contains(&home);
     hold(exempt || durable >= Some(request.id), || {
         format!("R10: {request:?} has expired; the durable horizon is {durable:?}")
@@ -434,18 +610,74 @@ fn r10_only_old_ids_expire(record: &Record, request: &Request) -> Held {
 }
 
 /// R10: an id at or below the horizon is never executed, nor remembered again.
-fn r10_what_expired_stays_expired(record: &Record, request: &Request) -> Held {
+fn r10_what_expired_stays_expired(record: &Record, request: &Request, now: u64) -> Held {
     let home = request.from.home();
     let story = record.answers.stories.get(&identity(request));
     let expired = story.is_some_and(|story| story.expired.is_some());
     // Of two processes the older one may still tell what the newer one has forgotten.
-    let exempt = record.doubled.contains(&home) || record.destroyed.contains(&home);
+    let exempt = record.was_doubled(home, now, now) || record.destroyed.contains(&home);
     hold(!expired || exempt, || format!("R10: {request:?} had expired, and is decided now"))
 }
 
 /// R3: what a node told of its height, it never tells less of.
 pub fn r3_heights_never_go_back(node: NodeId, floor: Height, height: Height) -> Held {
     hold(height >= floor, || format!("R3: {node} told of height {floor}, and then of {height}"))
+}
+
+/// R3: a balance is told at a height that is durable.
+pub fn r3_a_balance_is_durable(record: &Record, node: NodeId, balance: &Balance) -> Held {
+    let reached = record.reached.get(&node).cloned().unwrap_or_default();
+    hold(balance.height <= reached.height || record.destroyed.contains(&node), || {
+        format!("R3: {node} tells {balance:?}; its disk never held more than {reached:?}")
+    })
+}
+
+/// R3: what a node tells of itself is durable, and the chain's.
+pub fn r3_a_status_tells_what_is_durable(record: &Record, node: NodeId, status: &Status) -> Held {
+    let reached = record.reached.get(&node).cloned().unwrap_or_default();
+    let durable = status.height <= reached.height && status.ballot <= reached.promise;
+    let of_chain = record.chain.at(status.height).is_none_or(|bank| bank.tip() == status.tip);
+    hold((durable || record.destroyed.contains(&node)) && of_chain, || {
+        format!("R3: {node} is as {status:?}; its disk never held more than {reached:?}")
+    })
+}
+
+/// R3, R5: the blocks that a node shows are the chain's, from the first one on that was asked for.
+pub fn r5_blocks_shown_are_the_chain(record: &Record, node: NodeId, from: Height, blocks: &[Arc<Block>]) -> Held {
+    for (block, height) in blocks.iter().zip(from.0..) {
+        let known = record.chain.block(Height(height)).map(|block| block.hash());
+        hold(known == Some(block.hash()), || format!("R5: {node} shows {block:?} at {height}, of {known:?}"))?;
+    }
+    Ok(())
+}
+
+/// R3, R7: the log that a home shows is durable, in order, and what the chain holds of it.
+pub fn r7_entries_shown_are_the_log(record: &Record, node: NodeId, from: Seq, log: &[LogEntry]) -> Held {
+    let reached = record.reached.get(&node).cloned().unwrap_or_default();
+    let first = log.first().map_or(from, |entry| entry.0);
+    for (entry, seq) in log.iter().zip(first.0..) {
+        let settled = record.chain.entry(node, entry.0);
+        let same = settled.is_none_or(|(_, known)| known.operation == entry.1);
+        let exempt = record.destroyed.contains(&node);
+        hold(exempt || (entry.0 == Seq(seq) && first >= from && entry.0 <= reached.seq && same), || {
+            format!("R3, R7: {node} shows {entry:?} from {from} on; its disk holds {reached:?}, the chain {settled:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// R10: the home finds what a client heard that it approved.
+pub fn r10_what_was_approved_is_found(
+    record: &Record,
+    request: &Request,
+    (called, returned): (u64, u64),
+    found: &[Trace],
+) -> Held {
+    let home = request.from.home();
+    let exempt = record.was_doubled(home, called, returned) || record.destroyed.contains(&home);
+    let approved = |trace: &Trace| trace.from == request.from && matches!(trace.verdict, Verdict::Approved(_));
+    let due = !exempt && record.answers.heard_approved(request, called).is_some();
+    hold(!due || found.iter().any(approved), || format!("R10: {request:?} was approved; its home finds {found:?}"))
 }
 
 /// A client that has seen a height is never shown an older one.

@@ -13,12 +13,13 @@ use paxos_banking::effect::HaltReason;
 use paxos_banking::ledger::{Answer, Block, Genesis, HomeLimits, Request};
 use paxos_banking::paxos::{Hello, Message};
 use paxos_banking::store::{Disk, Head, read_blocks};
-use paxos_banking::types::{Ballot, CollectionNumber, Epoch, Hash, Height, NodeId, Seq};
+use paxos_banking::types::{Ballot, CollectionNumber, Epoch, Hash, Height, NodeId, Seq, TransferId};
 use tokio::time::Instant;
 
 use crate::answers::Answers;
 use crate::chain::Chain;
 use crate::properties as must;
+use crate::shown::Witnesses;
 use crate::summary::Counts;
 
 /// All parts of a run look at, and add to, the same record.
@@ -112,10 +113,14 @@ pub struct Record {
     pub gone_back: BTreeSet<NodeId>,
     /// Those of them that a peer has told of more than they hold.
     pub witnessed: BTreeSet<NodeId>,
+    /// Of which peers they have asked blocks.
+    pub fetching: BTreeSet<(NodeId, NodeId)>,
+    /// What peers must know of each other.
+    pub witnesses: Witnesses,
     /// Nodes whose store holds something else than was written.
     pub damaged: BTreeSet<NodeId>,
-    /// Nodes of which two processes ran at once.
-    pub doubled: BTreeSet<NodeId>,
+    /// Of each node from when to when two processes of it ran at once; the last end is not known while they do.
+    pub doubled: BTreeMap<NodeId, Vec<(u64, u64)>>,
     /// Of each ballot the process that used it first.
     pub ballots: BTreeMap<Ballot, Epoch>,
     /// Of each ballot and height the one block that was proposed.
@@ -126,6 +131,12 @@ pub struct Record {
     pub votes: BTreeMap<(Height, Hash), BTreeMap<Ballot, BTreeSet<NodeId>>>,
     /// What each process collects.
     pub collections: BTreeMap<(NodeId, Epoch), Collection>,
+    /// Of each ballot, height and node the first log that a PROMISE offered: where it begins, and how long it is.
+    pub offers: BTreeMap<(Ballot, Height, NodeId), (Seq, u64)>,
+    /// The blocks that a PROMISE told as voted for.
+    pub voted_for: BTreeSet<Hash>,
+    /// Of each node the horizon that accounts share which do not exist, as of its last write.
+    pub shared_horizons: BTreeMap<NodeId, TransferId>,
     /// The highest ballot that each process said to each peer that it had promised.
     pub told_promises: BTreeMap<(NodeId, Epoch), BTreeMap<NodeId, Ballot>>,
     trace: u64,
@@ -154,13 +165,18 @@ impl Record {
             destroyed: BTreeSet::new(),
             gone_back: BTreeSet::new(),
             witnessed: BTreeSet::new(),
+            fetching: BTreeSet::new(),
+            witnesses: Witnesses::default(),
             damaged: BTreeSet::new(),
-            doubled: BTreeSet::new(),
+            doubled: BTreeMap::new(),
             ballots: BTreeMap::new(),
             proposals: BTreeMap::new(),
             first_proposed: BTreeMap::new(),
             votes: BTreeMap::new(),
             collections: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            voted_for: BTreeSet::new(),
+            shared_horizons: BTreeMap::new(),
             told_promises: BTreeMap::new(),
             trace: 0,
             start: Instant::now(),
@@ -169,6 +185,26 @@ impl Record {
             line_count: 0,
             violation: None,
         }
+    }
+
+    /// Two processes of a node run from now on.
+    pub fn doubles(&mut self, node: NodeId) {
+        let now = self.answers.tick();
+        self.doubled.entry(node).or_default().push((now, u64::MAX));
+    }
+
+    /// One of two processes of a node is gone.
+    pub fn single_again(&mut self, node: NodeId) {
+        let now = self.answers.tick();
+        if let Some((_, end)) = self.doubled.get_mut(&node).and_then(|times| times.last_mut()) {
+            *end = now.min(*end);
+        }
+    }
+
+    /// Whether two processes of a node ran at once at any time from `called` to `returned`: the older one goes on with
+    /// what it knows, until it notices.
+    pub fn was_doubled(&self, node: NodeId, called: u64, returned: u64) -> bool {
+        self.doubled.get(&node).into_iter().flatten().any(|(from, to)| *from <= returned && called <= *to)
     }
 
     /// A hash over everything that happened, and when.
@@ -190,6 +226,11 @@ impl Record {
         self.counts.message(&outgoing.message);
         let held = must::messages(self, outgoing);
         self.hold(held);
+        let held = self.witnesses.sent(outgoing);
+        self.hold(held);
+        if matches!(outgoing.message, Message::BlocksRequest(_)) && self.gone_back.contains(&outgoing.from) {
+            self.fetching.insert((outgoing.from, outgoing.to));
+        }
     }
 
     /// What became of a message that was sent.
@@ -212,12 +253,26 @@ impl Record {
         {
             collection.promised.insert(from);
         }
-        let (Message::Hello(hello), Some(head)) = (message, self.heads.get(&to)) else { return };
+        self.witnesses.delivered(from, (to, epoch), message);
+        let Some(head) = self.heads.get(&to) else { return };
+        let hello = match message {
+            Message::Hello(hello) => hello,
+            Message::BlocksResponse(response) if self.fetching.contains(&(to, from)) => {
+                let own = response.blocks.iter().filter_map(|block| block.run_of(to));
+                let more = own.flat_map(|run| run.entries()).any(|entry| entry.seq > head.log_last);
+                let fits = response.blocks.first().is_some_and(|block| block.height() <= head.height.next());
+                if self.gone_back.contains(&to) && more && fits {
+                    self.witnessed.insert(to);
+                }
+                return;
+            }
+            _ => return,
+        };
         let Hello { known, .. } = &**hello;
         let more = known.height > head.height || known.seq > head.log_last || known.promised > head.promise;
-        // Who comes with a new store is not listened to (R11).
-        let trusted = !self.emptied.contains(&from) && known.incarnation.is_some();
-        if self.gone_back.contains(&to) && trusted && more {
+        // A peer that lost its own store since is turned away, and no witness.
+        let heard = must::known_incarnation(self, to, hello.node).is_none_or(|known| known == hello.incarnation);
+        if self.gone_back.contains(&to) && known.incarnation.is_some() && heard && more {
             self.witnessed.insert(to);
         }
     }
@@ -226,8 +281,13 @@ impl Record {
     pub fn wrote(&mut self, node: NodeId, process: Process, head: Head) {
         self.mix(|hasher| (node, process, head.write).hash(hasher));
         self.add(Line::Wrote(node, process, Box::new(head.clone())));
+        // The blocks of this very write are looked at as well.
+        self.read_chain(node, head.height);
         let held = must::writes(self, node, &head);
         self.hold(held);
+        if let Some(shared) = must::durable_horizon(self, node, None) {
+            self.shared_horizons.insert(node, shared);
+        }
         self.holds(node, head);
     }
 
@@ -260,6 +320,14 @@ impl Record {
         let height = head.height;
         self.heads.insert(node, head);
         self.read_chain(node, height);
+    }
+
+    /// A process starts: what was done to its store excuses it.
+    pub fn started(&mut self, node: NodeId, process: Process) {
+        let mut seen = Seen::default();
+        let happened = [(&self.emptied, Excuse::LostDisk), (&self.gone_back, Excuse::WentBack)];
+        seen.excuses.extend(happened.iter().filter(|(nodes, _)| nodes.contains(&node)).map(|(_, excuse)| *excuse));
+        self.processes.insert(process, seen);
     }
 
     /// Something happened to a process.
@@ -302,9 +370,19 @@ impl Record {
         self.answers.asked(request)
     }
 
+    /// The run itself asks for this, and waits for the answer.
+    pub fn asked_aside(&mut self, request: Request) -> u64 {
+        let number = self.asked(request);
+        self.answers.asked_aside.insert(number);
+        number
+    }
+
     /// A node said this to what was asked under that number.
     pub fn answered(&mut self, number: u64, answer: Answer) {
         let request = self.answers.request(number);
+        if self.answers.unanswered.remove(&number).is_none() && !self.answers.asked_aside.remove(&number) {
+            self.hold(Err(format!("{request:?} is answered twice: {answer:?}")));
+        }
         self.mix(|hasher| (number, &answer).hash(hasher));
         self.add(Line::Answered(request, answer.clone()));
         let held = must::answers(self, number, &answer);

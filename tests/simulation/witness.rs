@@ -1,9 +1,11 @@
 //! What only the whole run can show: chain and logs are gone through again, and every answer ever given is compared with
 //! them, in the real-time order in which clients asked and heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_banking::ledger::{Action, Entry, Reason};
+use paxos_banking::store::record::{self, Kind, RefusedBatch};
+use paxos_banking::store::{Store, Stream};
 use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 
 use crate::answers::{BalanceRead, Content, Identity, Outcome, Story};
@@ -13,13 +15,13 @@ use crate::record::Record;
 
 type Held = Result<(), String>;
 
-/// Something that was executed: as which entry, with which content, and where it is settled.
+/// What became an entry: which one, with which content, and the height where it is settled.
 type Executed = (NodeId, Seq, Content, Option<Height>);
 
 /// The whole history, indexed for the questions below.
 pub struct Witness<'a> {
     record: &'a Record,
-    /// Of each identity what was executed.
+    /// Of each identity what was executed: entry, content, and the height where it is settled.
     executed: BTreeMap<Identity, Vec<Executed>>,
     /// Of each entry when it was first asked for, and when a client first heard that it is approved.
     told: BTreeMap<(NodeId, Seq), (u64, Option<u64>)>,
@@ -53,10 +55,13 @@ impl<'a> Witness<'a> {
         for (identity, story) in &self.record.answers.stories {
             self.r10_exactly_once(identity, story)?;
             self.r10_what_expired_at_once_is_never_executed(identity, story)?;
+            self.r10_what_was_turned_away_is_not_executed(identity, story)?;
+            self.r10_what_is_pending_is_not_approved_yet(identity, story)?;
             self.r9_a_refusal_counts_what_was_approved_before(identity, story)?;
             self.a_refusal_tells_what_could_be_spent(identity, story)?;
             self.a_refusal_for_an_account_is_true(identity, story)?;
         }
+        self.r10_refusals_are_remembered()?;
         self.r7_entries_are_in_real_time_order()?;
         self.record.answers.reads.iter().try_for_each(|read| self.a_balance_is_that_of_its_height(read))
     }
@@ -91,14 +96,65 @@ impl<'a> Witness<'a> {
         }
     }
 
+    /// R10: a refusal that depends on the state is in the store of its home, until it is forgotten under a horizon.
+    fn r10_refusals_are_remembered(&self) -> Held {
+        let record = self.record;
+        let mut stored: BTreeSet<Identity> = BTreeSet::new();
+        for (node, disk) in record.disks.iter().filter(|(node, _)| !record.damaged.contains(*node)) {
+            let records = disk.open().read(Stream::Refused, 0, u64::MAX, usize::MAX);
+            for (id, bytes) in records.map_err(|error| format!("{node}: {error}"))? {
+                let batch = record::decode::<RefusedBatch>(&Stream::Refused.key(id), Kind::Refused, &bytes);
+                let refusals = batch.map_err(|error| format!("{node}: {error}"))?.refusals;
+                stored.extend(refusals.iter().map(|refusal| (refusal.from, refusal.id)));
+            }
+        }
+        for (identity, story) in &record.answers.stories {
+            let (account, id) = *identity;
+            let home = account.home();
+            let refused = matches!(story.outcome, Some((Outcome::Refused(_), ..)));
+            let exempt = record.destroyed.contains(&home) || record.damaged.contains(&home);
+            if !refused || exempt || stored.contains(identity) {
+                continue;
+            }
+            let horizon = |owner| must::durable_horizon(record, home, owner);
+            if horizon(Some(account)).max(horizon(None)) < Some(id) {
+                return Err(format!("R10: {identity:?}, {story:?}, is neither in its home's store nor forgotten"));
+            }
+        }
+        Ok(())
+    }
+
+    /// R10: `busy` and `not ready` decide nothing.
+    fn r10_what_was_turned_away_is_not_executed(&self, identity: &Identity, story: &Story) -> Held {
+        let always = !story.asked.is_empty() && story.turned_away == story.asked.len();
+        match self.executed.get(identity) {
+            Some(entries) if always => Err(format!("R10: {identity:?} was only turned away: {story:?}; {entries:?}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// R10: what is told as pending to a client that waits no longer had not become an entry by then. (Of two processes
+    /// the older one does not know what the newer one approved.)
+    fn r10_what_is_pending_is_not_approved_yet(&self, identity: &Identity, story: &Story) -> Held {
+        let home = identity.0.home();
+        let exempt = self.record.was_doubled(home, 0, u64::MAX) || self.record.destroyed.contains(&home);
+        let (Some(last), Some(entries)) = (story.pending, self.executed.get(identity)) else { return Ok(()) };
+        if exempt || entries.iter().all(|(_, seq, ..)| *seq > last) {
+            return Ok(());
+        }
+        Err(format!("R10: {identity:?} was pending when {last} was durable: {story:?}; it is {entries:?}"))
+    }
+
     /// R9: a refusal for lack of funds counted everything that its account was credited with before it was asked for:
     /// each such entry is settled at or below the refusal's height, unless its origin is named as not heard. (While two
     /// processes of one node run, the older one may still offer the log that it knows.)
     fn r9_a_refusal_counts_what_was_approved_before(&self, identity: &Identity, story: &Story) -> Held {
-        let Some((Outcome::Refused(Reason::InsufficientFunds { height, not_heard, .. }), ..)) = &story.outcome else {
+        let Some((Outcome::Refused(Reason::InsufficientFunds { height, not_heard, .. }), _, returned)) = &story.outcome
+        else {
             return Ok(());
         };
-        let counted = |origin: NodeId| !not_heard.contains(&origin) && !self.record.doubled.contains(&origin);
+        let doubled = |origin| self.record.was_doubled(origin, story.first_asked(), *returned);
+        let counted = |origin: NodeId| !not_heard.contains(&origin) && !doubled(origin);
         self.r9_counts(identity.0, story.first_asked(), *height, &counted)
             .map_err(|entry| format!("R9: {identity:?}, {story:?}, does not count {entry:?}, approved before"))
     }
@@ -228,7 +284,7 @@ impl<'a> Witness<'a> {
         let BalanceRead { called, returned, fresh, balance } = read;
         let settled = self.record.chain.at(balance.height).and_then(|bank| bank.balance(balance.account));
         // The older of two processes goes on telling what it knows, until it notices.
-        let possible = self.record.doubled.contains(&balance.account.home())
+        let possible = self.record.was_doubled(balance.account.home(), *called, *returned)
             || balance
                 .spendable
                 .is_none_or(|amount| self.could_spend(balance.account, balance.height, amount, *called, *returned));
@@ -238,7 +294,7 @@ impl<'a> Witness<'a> {
         if *fresh {
             let heard = |origin: NodeId| {
                 !balance.not_heard.contains(&origin)
-                    && !self.record.doubled.contains(&origin)
+                    && !self.record.was_doubled(origin, *called, *returned)
                     && !self.record.destroyed.contains(&origin)
             };
             self.r9_counts(balance.account, *called, balance.height, &heard)

@@ -76,6 +76,7 @@ pub struct Setup {
 /// How clients reach a process.
 #[derive(Clone)]
 pub struct Access {
+    pub process: Process,
     pub node: Node,
     pub service: Service,
 }
@@ -187,10 +188,11 @@ impl World {
         self.running.iter().filter(|(_, running)| !halted(running.process)).map(|(id, _)| *id).collect()
     }
 
-    /// Every process that clients may reach, by node.
+    /// Every process that clients may reach, by node. One whose store went back would use seqs again.
     pub fn accesses(&self) -> BTreeMap<NodeId, Vec<Access>> {
         let mut accesses: BTreeMap<NodeId, Vec<Access>> = BTreeMap::new();
-        for (id, running) in self.running.iter().chain(&self.replaced) {
+        let gone_back = &self.record.borrow().gone_back;
+        for (id, running) in self.running.iter().chain(&self.replaced).filter(|(id, _)| !gone_back.contains(id)) {
             accesses.entry(*id).or_default().push(running.access.clone());
         }
         accesses
@@ -224,23 +226,19 @@ impl World {
         }
     }
 
-    /// Why a process that starts now may stop for good.
-    fn excuses(&self, id: NodeId) -> BTreeSet<Excuse> {
-        let record = self.record.borrow();
-        let happened = [(&record.emptied, Excuse::LostDisk), (&record.gone_back, Excuse::WentBack)];
-        happened.iter().filter(|(nodes, _)| nodes.contains(&id)).map(|(_, excuse)| *excuse).collect()
-    }
-
     async fn start_process(&mut self, id: NodeId) -> Result<Running, StoreError> {
         self.last_process += 1;
         let process = self.last_process;
         self.note(format!("{id} ({process}) starts"));
-        let (limits, timing) = (self.limits, self.timing);
+        let (mut limits, timing) = (self.limits, self.timing);
+        // Somebody makes the memory smaller, and then larger again: what was forgotten stays forgotten.
+        if process % 3 == 2 {
+            limits.ids_remembered_max /= 2;
+        }
         let config = NodeConfig { limits, timing, ..NodeConfig::new(id, self.genesis.clone()) };
         let board = Board::new(id, self.genesis.nodes(), "simulated".to_owned(), None).start();
         let watcher = Watcher { process, record: self.record.clone(), board: board.clone().recipient() }.start();
-        let seen = Seen { excuses: self.excuses(id), ..Seen::default() };
-        self.record.borrow_mut().processes.insert(process, seen);
+        self.record.borrow_mut().started(id, process);
         let seams = Seams {
             store: self.disks[&id].host(process, self.entropy.split()),
             network: self.network.clone().recipient(),
@@ -255,7 +253,7 @@ impl World {
             ports: node.node().client_ports(board.recipient()),
             searches: Arc::new(Semaphore::new(2)),
         };
-        let access = Access { node: node.node().clone(), service };
+        let access = Access { process, node: node.node().clone(), service };
         Ok(Running { process, node, access, paused: false })
     }
 
@@ -270,6 +268,7 @@ impl World {
     pub async fn kill_replaced(&mut self, id: NodeId) {
         let Some(running) = self.replaced.remove(&id) else { return };
         self.end(id, running, false).await;
+        self.record.borrow_mut().single_again(id);
     }
 
     /// Crashes the process that a disk had die in a write.
@@ -307,7 +306,7 @@ impl World {
         let older = self.running.remove(&id).expect("it is alive");
         {
             let mut record = self.record.borrow_mut();
-            record.doubled.insert(id);
+            record.doubles(id);
             record.counts.add("second processes of a node");
             record.processes.entry(older.process).or_default().excuses.insert(Excuse::Replaced);
         }
@@ -320,6 +319,7 @@ impl World {
         for running in [self.running.get_mut(&id), self.replaced.get_mut(&id)].into_iter().flatten() {
             if running.paused != paused {
                 running.paused = paused;
+                self.record.borrow_mut().witnesses.forget(id);
                 running.node.pause(paused);
                 let what = if paused { "processes paused" } else { "processes continued" };
                 self.record.borrow_mut().counts.add(what);
@@ -381,15 +381,18 @@ impl World {
         }
     }
 
+    fn has_halted(&self, process: Process) -> bool {
+        self.record.borrow().processes.get(&process).is_some_and(|seen| seen.halted)
+    }
+
     /// Every process that was replaced has noticed, and stopped: its store is another's (R13).
     pub async fn replaced_processes_stopped(&mut self) {
         for (id, running) in std::mem::take(&mut self.replaced) {
-            let halted = |record: &Record| record.processes.get(&running.process).is_some_and(|seen| seen.halted);
-            let stopped = halted(&self.record.borrow());
-            if !stopped {
+            if !self.has_halted(running.process) {
                 self.fail(&format!("R13: process {} of {id} goes on, though another has its store", running.process));
             }
             self.end(id, running, false).await;
+            self.record.borrow_mut().single_again(id);
         }
     }
 }
