@@ -1,11 +1,11 @@
 //! What the bank holds and says, in the two forms that commands and examples print: JSON for programs, text for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::ledger::{Action, Block, Entry, Genesis, Reason};
-use crate::types::{AccountId, Amount, Hash, NodeId};
+use crate::types::{AccountId, Amount, Hash, Height, NodeId};
 
 /// An entry of a log or a block.
 pub fn entry_json(entry: &Entry) -> Value {
@@ -27,6 +27,66 @@ pub fn block_json(block: &Block) -> Value {
 /// The genesis, as the block 0 that it stands for.
 pub fn genesis_json(genesis: &Genesis) -> Value {
     json!({ "height": 0, "hash": genesis.id(), "parent": Hash::ZERO, "entries": [] })
+}
+
+/// The genesis, on one line.
+pub fn genesis_text(genesis: &Genesis) -> String {
+    format!("{:>6}  {}  genesis: {}", 0, genesis.id().short(), balances_text(genesis.opening()))
+}
+
+/// How many entries of a block people are shown.
+const ENTRIES_SHOWN: usize = 20;
+
+/// A block, on one line.
+pub fn block_text(block: &Block) -> String {
+    let count: usize = block.runs().iter().map(|run| run.operations.len()).sum();
+    let mut shown: Vec<_> = entries(block).take(ENTRIES_SHOWN).map(|entry| entry_text(&entry)).collect();
+    if count > ENTRIES_SHOWN {
+        shown.push(format!("and {} more", count - ENTRIES_SHOWN));
+    }
+    format!("{:>6}  {}  {}", block.height(), block.hash().short(), shown.join(", "))
+}
+
+/// An entry of a local log with its id, on one line.
+pub fn log_text(entry: &Entry) -> String {
+    format!("{:<28}  id {}", entry_text(entry), entry.operation.id)
+}
+
+/// What an account has, as a node tells it.
+pub fn balance_json(
+    account: AccountId,
+    spendable: Option<Amount>,
+    settled: Amount,
+    height: Height,
+    node: NodeId,
+) -> Value {
+    json!({ "account": account, "spendable": spendable, "settled": settled, "height": height, "node": node })
+}
+
+/// The same for people. What can be spent only the account's home tells.
+pub fn balance_text(
+    account: AccountId,
+    spendable: Option<Amount>,
+    settled: Amount,
+    height: Height,
+    node: NodeId,
+) -> String {
+    let spendable = spendable.map_or_else(String::new, |spendable| format!("can spend {spendable}; "));
+    format!("{account}  {spendable}settled {settled} at height {height}, says {node}")
+}
+
+/// Up to which height all is settled, as a node tells it.
+pub fn settled_json(height: Height, not_heard: &BTreeSet<NodeId>, node: NodeId) -> Value {
+    json!({ "height": height, "not_heard": not_heard, "node": node })
+}
+
+/// The same for people.
+pub fn settled_text(height: Height, not_heard: &BTreeSet<NodeId>, node: NodeId) -> String {
+    let mut text = format!("settled up to height {height}, says {node}");
+    if !not_heard.is_empty() {
+        text.push_str(&format!("; not heard: {}", nodes_text(not_heard)));
+    }
+    text
 }
 
 /// Balances by account.

@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod log;
 mod node;
+pub mod session;
 mod signals;
 
 use std::io::{ErrorKind, Write as _};
@@ -32,7 +33,7 @@ enum Command {
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub enum Output {
     /// Text for people.
     Human,
     /// One JSON value.
@@ -41,20 +42,23 @@ enum Output {
 
 /// Why a command failed: what its exit status says, and a sentence with what to do.
 #[derive(Debug)]
-struct Failure {
-    code: &'static str,
-    status: u8,
-    message: String,
+pub struct Failure {
+    /// What it is, for programs.
+    pub code: &'static str,
+    /// The exit status of a command that fails so.
+    pub status: u8,
+    /// What was wrong, and what to do.
+    pub message: String,
 }
 
 impl Failure {
     /// Wrong use or configuration.
-    fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Self { code: "usage", status: 2, message: message.into() }
     }
 
     /// Data that is damaged, lost or contradictory.
-    fn damage(message: impl Into<String>) -> Self {
+    pub fn damage(message: impl Into<String>) -> Self {
         Self { code: "damaged", status: 5, message: message.into() }
     }
 }
@@ -62,7 +66,16 @@ impl Failure {
 /// Prints a line of a result that only tells of something. Where its reader went away, as `head` does, there is nobody to
 /// print for: the process ends.
 pub fn say(text: &str) {
-    match write(text) {
+    said(write(text));
+}
+
+/// The same for a part of a line.
+fn say_part(text: &str) {
+    said(std::io::stdout().lock().write_all(text.as_bytes()));
+}
+
+fn said(result: std::io::Result<()>) {
+    match result {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {
@@ -146,15 +159,21 @@ fn fail(Failure { code, status, message }: Failure, output: Output) -> ExitCode 
 }
 
 /// The result of a command, in both forms.
-struct Report {
-    human: String,
-    json: serde_json::Value,
+#[derive(Debug)]
+pub struct Report {
+    /// For people.
+    pub human: String,
+    /// For programs.
+    pub json: serde_json::Value,
 }
 
 /// A command that ran to its end: what to print, where that was not printed on the way, and its exit status.
-struct Finished {
-    report: Option<Report>,
-    status: u8,
+#[derive(Debug)]
+pub struct Finished {
+    /// What is still to be printed.
+    pub report: Option<Report>,
+    /// The exit status.
+    pub status: u8,
 }
 
 impl From<Report> for Finished {

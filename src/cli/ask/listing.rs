@@ -2,47 +2,72 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::{Failure, Finished, Output, say};
+use crate::cli::{Failure, Finished, Output, say, say_part};
 
-/// Prints items line by line. As JSON it is one object all the same: `{"HEAD": ..., "ITEMS": [...]}`, one item to a line.
-/// Where an item cannot be had in the middle, the object ends with an `error` as its last field.
+/// How a listing is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// An item to a line, for people.
+    Text,
+    /// One JSON object, an item to a line.
+    Json,
+    /// One JSON object on one line, for those who get several results and take each line for one.
+    JsonLine,
+}
+
+impl From<Output> for Layout {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Human => Self::Text,
+            Output::Json => Self::Json,
+        }
+    }
+}
+
+/// Prints items line by line. As JSON it is one object all the same: `{"HEAD": ..., "ITEMS": [...]}`. Where an item cannot
+/// be had in the middle, the object ends with an `error` as its last field.
 pub(super) struct Listing {
-    output: Output,
+    layout: Layout,
     count: usize,
 }
 
 impl Listing {
     /// Begins with fields of the object, and the name of the array.
-    pub(super) fn begin(output: Output, head: &[(&str, Value)], items: &str) -> Self {
-        if output == Output::Json {
+    pub(super) fn begin(layout: Layout, head: &[(&str, Value)], items: &str) -> Self {
+        let listing = Self { layout, count: 0 };
+        if layout != Layout::Text {
             let head: String = head.iter().map(|(name, value)| format!("{}:{value},", json!(name))).collect();
-            say(&format!("{{{head}{}:[", json!(items)));
+            listing.say(&format!("{{{head}{}:[", json!(items)));
         }
-        Self { output, count: 0 }
+        listing
+    }
+
+    fn say(&self, text: &str) {
+        if self.layout == Layout::JsonLine { say_part(text) } else { say(text) }
     }
 
     pub(super) fn item(&mut self, human: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
         let comma = if self.count == 0 { "" } else { "," };
         self.count += 1;
-        match self.output {
-            Output::Human => say(&human()),
-            Output::Json => say(&format!("{comma}{}", json())),
+        match self.layout {
+            Layout::Text => say(&human()),
+            Layout::Json | Layout::JsonLine => self.say(&format!("{comma}{}", json())),
         }
     }
 
     /// Ends it well; `nothing` is what to tell people where there was no item.
     pub(super) fn end(self, nothing: &str) -> Finished {
-        match self.output {
-            Output::Json => say("]}"),
-            Output::Human if self.count == 0 => say(nothing),
-            Output::Human => {}
+        match self.layout {
+            Layout::Json | Layout::JsonLine => say("]}"),
+            Layout::Text if self.count == 0 => say(nothing),
+            Layout::Text => {}
         }
         Finished { report: None, status: 0 }
     }
 
     /// Ends it in the middle.
     pub(super) fn fail(self, failure: Failure) -> Result<Finished, Failure> {
-        if self.output == Output::Human {
+        if self.layout == Layout::Text {
             return Err(failure);
         }
         let Failure { code, status, message } = failure;

@@ -10,6 +10,7 @@ mod outcome;
 mod run;
 mod run_id;
 mod settle;
+mod shell;
 mod status;
 mod transfer;
 mod verify;
@@ -35,6 +36,7 @@ pub(super) enum Ask {
     Status(status::ShowStatus),
     Run(run::RunFile),
     Verify(verify::Verify),
+    Shell(shell::RunShell),
 }
 
 impl Ask {
@@ -54,6 +56,7 @@ impl Ask {
                 Self::Status(command) => command.run().await,
                 Self::Run(command) => command.run(output).await,
                 Self::Verify(command) => command.run().await,
+                Self::Shell(command) => command.run(output).await,
             }
         })
     }

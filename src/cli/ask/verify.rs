@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -49,53 +50,56 @@ struct Reference {
 
 impl Verify {
     pub(super) async fn run(self) -> Result<Finished, Failure> {
-        let client = self.nodes.client()?;
-        let (geneses, missing) = client.geneses(self.deadline.deadline).await?;
-        let mut reference = None;
-        let (mut verified, mut not_heard) = (BTreeMap::new(), BTreeMap::new());
-        for (node, error) in missing {
-            match Fault::of(node, error) {
-                Fault::Damage(failure) => return Err(failure),
-                Fault::NotHeard(error) => drop(not_heard.insert(node, error)),
-            }
-        }
-        for (node, genesis) in geneses {
-            match self.verify(&client, node, &genesis, &mut reference).await {
-                Ok(end) => drop(verified.insert(node, end)),
-                Err(Fault::Damage(failure)) => return Err(failure),
-                Err(Fault::NotHeard(error)) => drop(not_heard.insert(node, error)),
-            }
-        }
-        match not_heard.values().next() {
-            Some(error) if verified.is_empty() => Err(error.clone().into()),
-            _ => Ok(report(&client, &verified, &not_heard).into()),
-        }
+        ask(&self.nodes.client()?, self.deadline.deadline).await
     }
+}
 
-    /// Computes one node's chain again.
-    async fn verify(
-        &self,
-        client: &Client,
-        node: NodeId,
-        genesis: &Genesis,
-        reference: &mut Option<Reference>,
-    ) -> Result<Verified, Fault> {
-        let within = self.deadline.deadline;
-        let fault = |error| Fault::of(node, error);
-        let mut bank = Bank::new(genesis);
-        let mut hashes = vec![genesis.id()];
-        let mut pages = client.chain(Some(node), Height(1), None, within);
-        while let Some(page) = pages.next().await.map_err(fault)? {
-            for block in page {
-                step(&mut bank, genesis, &block)
-                    .map_err(|what| Fault::damage(format!("block {} of node {node}: {what}", block.height())))?;
-                hashes.push(block.hash());
-            }
+/// Fetches all chains, and verifies them.
+pub(super) async fn ask(client: &Client, within: Duration) -> Result<Finished, Failure> {
+    let (geneses, missing) = client.geneses(within).await?;
+    let mut reference = None;
+    let (mut verified, mut not_heard) = (BTreeMap::new(), BTreeMap::new());
+    for (node, error) in missing {
+        match Fault::of(node, error) {
+            Fault::Damage(failure) => return Err(failure),
+            Fault::NotHeard(error) => drop(not_heard.insert(node, error)),
         }
-        let end = Verified { height: bank.height(), tip: bank.tip(), total: genesis.total() };
-        compare(node, hashes, reference)?;
-        Ok(end)
     }
+    for (node, genesis) in geneses {
+        match verify(client, within, node, &genesis, &mut reference).await {
+            Ok(end) => drop(verified.insert(node, end)),
+            Err(Fault::Damage(failure)) => return Err(failure),
+            Err(Fault::NotHeard(error)) => drop(not_heard.insert(node, error)),
+        }
+    }
+    match not_heard.values().next() {
+        Some(error) if verified.is_empty() => Err(error.clone().into()),
+        _ => Ok(report(client, &verified, &not_heard).into()),
+    }
+}
+
+/// Computes one node's chain again.
+async fn verify(
+    client: &Client,
+    within: Duration,
+    node: NodeId,
+    genesis: &Genesis,
+    reference: &mut Option<Reference>,
+) -> Result<Verified, Fault> {
+    let fault = |error| Fault::of(node, error);
+    let mut bank = Bank::new(genesis);
+    let mut hashes = vec![genesis.id()];
+    let mut pages = client.chain(Some(node), Height(1), None, within);
+    while let Some(page) = pages.next().await.map_err(fault)? {
+        for block in page {
+            step(&mut bank, genesis, &block)
+                .map_err(|what| Fault::damage(format!("block {} of node {node}: {what}", block.height())))?;
+            hashes.push(block.hash());
+        }
+    }
+    let end = Verified { height: bank.height(), tip: bank.tip(), total: genesis.total() };
+    compare(node, hashes, reference)?;
+    Ok(end)
 }
 
 /// Applies a block as a node must: hash, parent, state, seqs, every entry; then the sum of all balances (R12).
