@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::ledger::{Action, Block, Entry, Genesis, Reason};
+use crate::ledger::{Action, Block, Entry, Genesis, Reason, Replay};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId};
 
 /// An entry of a log or a block.
@@ -94,6 +94,45 @@ pub fn balances_json(balances: &BTreeMap<AccountId, Amount>) -> Value {
     balances.iter().map(|(account, amount)| (account.to_string(), json!(amount))).collect()
 }
 
+/// Chains that were computed again, by node.
+pub fn replays_json(replays: &BTreeMap<NodeId, Replay>) -> Value {
+    let json = |replay: &Replay| json!({ "height": replay.height(), "tip": replay.tip(), "total": replay.total() });
+    let nodes = replays.iter().map(|(node, replay)| (node.to_string(), json(replay)));
+    let nodes: serde_json::Map<String, Value> = nodes.collect();
+    json!({ "nodes": nodes, "height": common_height(replays) })
+}
+
+/// The same for people.
+pub fn replays_text(replays: &BTreeMap<NodeId, Replay>) -> String {
+    let line = |(node, replay): (&NodeId, &Replay)| {
+        let (height, tip, total) = (replay.height(), replay.tip().short(), replay.total());
+        format!("{node}  sound up to height {height}, tip {tip}, {total} in all")
+    };
+    let mut lines: Vec<_> = replays.iter().map(line).collect();
+    lines.push(match replays.keys().next() {
+        Some(node) if replays.len() == 1 => {
+            format!("Only {node} was heard: there is no other chain to compare this one with.")
+        }
+        _ => {
+            let common = common_height(replays);
+            format!("The chains agree: each two as far as both go, all of these up to height {common}.")
+        }
+    });
+    lines.join("\n")
+}
+
+fn common_height(replays: &BTreeMap<NodeId, Replay>) -> Height {
+    replays.values().map(Replay::height).min().unwrap_or_default()
+}
+
+/// Where a node's chain holds another block than one of the others, in words.
+pub fn two_histories(node: NodeId, replay: &Replay, others: &BTreeMap<NodeId, Replay>) -> Option<String> {
+    others.iter().find_map(|(other, known)| {
+        let height = known.differs_from(replay)?;
+        Some(format!("{other} and {node} hold different blocks at height {height}: two histories"))
+    })
+}
+
 /// All entries of a block, in its order.
 pub fn entries(block: &Block) -> impl Iterator<Item = Entry> {
     block.runs().iter().flat_map(|run| run.entries())
@@ -109,13 +148,17 @@ pub fn opening_text(account: AccountId) -> String {
     format!("open {account}")
 }
 
-/// An entry with its identity: `A:1 A→C 20`.
-pub fn entry_text(Entry { origin, seq, operation }: &Entry) -> String {
-    let action = match operation.action {
+/// What an entry does: `A→C 20`.
+pub fn action_text(entry: &Entry) -> String {
+    match entry.operation.action {
         Action::Transfer { from, to, amount } => transfer_text(from, to, amount),
         Action::Open { account } => opening_text(account),
-    };
-    format!("{origin}:{seq} {action}")
+    }
+}
+
+/// An entry with its identity: `A:1 A→C 20`.
+pub fn entry_text(entry: &Entry) -> String {
+    format!("{}:{} {}", entry.origin, entry.seq, action_text(entry))
 }
 
 /// Balances by account: `A 80, B 100`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use paxos_banking::cli::say;
-use paxos_banking::ledger::{Entry, Genesis, Run};
+use paxos_banking::ledger::Genesis;
 use paxos_banking::render::balances_text;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets::Triplet;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bank::{Bank, Trap};
-use crate::report::{Decided, Report, arrow, decide, list};
+use crate::report::{Decided, Report, arrow, decide, list, settled_lines};
 use crate::wire::message_text;
 
 /// Tells the story on stdout, or keeps silent where the output is for programs.
@@ -125,16 +125,12 @@ impl Story {
         self.bank.level().await?;
         self.messages();
         let home = decided.transfer.from.home();
-        let blocks = self.bank.chain(home, before).await?;
-        for block in &blocks {
-            let entries: Vec<Entry> = block.runs().iter().flat_map(Run::entries).collect();
-            let (height, count) = (block.height(), entries.len());
-            self.say(&format!("  Block {height} settles {count} entries: {}.", list(entries.iter())));
+        let view = self.bank.view(home).await?;
+        let mut lines = settled_lines(&self.bank, home, before, &view).await?;
+        if let Some(balances) = lines.last_mut() {
+            balances.push_str(&format!(" The round took {}.", ms(took)));
         }
-        if !blocks.is_empty() {
-            let settled = self.bank.view(home).await?.settled;
-            self.say(&format!("  Balances: {}. The round took {}.", balances_text(&settled), ms(took)));
-        }
+        lines.iter().for_each(|line| self.say(&format!("  {line}")));
         self.say(&format!("  {}", decided.sentence()));
         self.decided.push(decided);
         Ok(())

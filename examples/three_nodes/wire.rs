@@ -3,10 +3,17 @@
 use paxos_banking::actors::message::Outgoing;
 use paxos_banking::ledger::{Block, LogOffer};
 use paxos_banking::paxos::{Message, NackKind};
+use serde_json::{Value, json};
 
 /// A message as it passed: `A > B  PREPARE           ballot 1.A, height 1`.
 pub fn message_text(Outgoing { from, to, message, .. }: &Outgoing) -> String {
     format!("{from} > {to}  {:<17} {}", message.name(), contents(message)).trim_end().to_owned()
+}
+
+/// The same for programs.
+pub fn message_json(outgoing: &Outgoing) -> Value {
+    let Outgoing { from, to, message, .. } = outgoing;
+    json!({ "from": from, "to": to, "message": message.name(), "contents": contents(message) })
 }
 
 fn contents(message: &Message) -> String {
@@ -49,7 +56,12 @@ fn contents(message: &Message) -> String {
 }
 
 fn block(block: &Block) -> String {
-    format!("block {} {} with {} entries", block.height(), block.hash().short(), block.entry_count())
+    format!("block {} {} with {}", block.height(), block.hash().short(), entries_text(block.entry_count()))
+}
+
+/// So many entries.
+pub fn entries_text(count: usize) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
 fn log(offer: &LogOffer) -> String {

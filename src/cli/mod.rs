@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod demo;
 mod log;
 mod node;
 pub mod session;
@@ -29,6 +30,7 @@ enum Command {
     #[command(flatten)]
     Ask(ask::Ask),
     Check(check::Check),
+    Demo(demo::RunDemo),
 }
 
 /// How results are printed.
@@ -66,16 +68,7 @@ impl Failure {
 /// Prints a line of a result that only tells of something. Where its reader went away, as `head` does, there is nobody to
 /// print for: the process ends.
 pub fn say(text: &str) {
-    said(write(text));
-}
-
-/// The same for a part of a line.
-fn say_part(text: &str) {
-    said(std::io::stdout().lock().write_all(text.as_bytes()));
-}
-
-fn said(result: std::io::Result<()>) {
-    match result {
+    match write(text) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {
@@ -90,6 +83,18 @@ fn conclude(text: &str) {
     match write(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => unwritten(&error),
         _ => {}
+    }
+}
+
+/// Prints a part of a result, and says whether there is still somebody who reads it.
+fn print(text: &str) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            unwritten(&error);
+            false
+        }
+        result => result.is_ok(),
     }
 }
 
@@ -137,6 +142,7 @@ fn run(arguments: Arguments) -> ExitCode {
         Command::Node(node) => node.run().map(Finished::from),
         Command::Ask(ask) => ask.run(output),
         Command::Check(check) => check.run().map(Finished::from),
+        Command::Demo(demo) => demo.run(output),
     };
     let Finished { report, status } = match result {
         Ok(finished) => finished,

@@ -70,7 +70,7 @@ impl Blocks {
         if let Some(genesis) = genesis {
             listing.item(|| genesis_text(&genesis.told), || genesis_json(&genesis.told));
         }
-        while let Some(blocks) = page {
+        while let Some(blocks) = page.filter(|_| listing.is_read()) {
             for block in &blocks {
                 listing.item(|| block_text(block), || block_json(block));
             }

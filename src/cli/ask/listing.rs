@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::{Failure, Finished, Output, say, say_part};
+use crate::cli::{Failure, Finished, Output, print};
 
 /// How a listing is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,14 @@ impl From<Output> for Layout {
 pub(super) struct Listing {
     layout: Layout,
     count: usize,
+    /// Whether somebody reads it: `head` goes away in the middle.
+    read: bool,
 }
 
 impl Listing {
     /// Begins with fields of the object, and the name of the array.
     pub(super) fn begin(layout: Layout, head: &[(&str, Value)], items: &str) -> Self {
-        let listing = Self { layout, count: 0 };
+        let mut listing = Self { layout, count: 0, read: true };
         if layout != Layout::Text {
             let head: String = head.iter().map(|(name, value)| format!("{}:{value},", json!(name))).collect();
             listing.say(&format!("{{{head}{}:[", json!(items)));
@@ -42,36 +44,47 @@ impl Listing {
         listing
     }
 
-    fn say(&self, text: &str) {
-        if self.layout == Layout::JsonLine { say_part(text) } else { say(text) }
+    fn say(&mut self, text: &str) {
+        let end = if self.layout == Layout::JsonLine { "" } else { "\n" };
+        self.print(&format!("{text}{end}"));
+    }
+
+    /// What cannot be written is no reason to end the process: a session goes on, and ends what it began.
+    fn print(&mut self, text: &str) {
+        self.read = self.read && print(text);
+    }
+
+    /// Whether it is of any use to go on.
+    pub(super) fn is_read(&self) -> bool {
+        self.read
     }
 
     pub(super) fn item(&mut self, human: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
         let comma = if self.count == 0 { "" } else { "," };
         self.count += 1;
         match self.layout {
-            Layout::Text => say(&human()),
+            Layout::Text => self.say(&human()),
             Layout::Json | Layout::JsonLine => self.say(&format!("{comma}{}", json())),
         }
     }
 
     /// Ends it well; `nothing` is what to tell people where there was no item.
-    pub(super) fn end(self, nothing: &str) -> Finished {
+    pub(super) fn end(mut self, nothing: &str) -> Finished {
         match self.layout {
-            Layout::Json | Layout::JsonLine => say("]}"),
-            Layout::Text if self.count == 0 => say(nothing),
+            Layout::Json | Layout::JsonLine => self.print("]}\n"),
+            Layout::Text if self.count == 0 => self.say(nothing),
             Layout::Text => {}
         }
         Finished { report: None, status: 0 }
     }
 
     /// Ends it in the middle.
-    pub(super) fn fail(self, failure: Failure) -> Result<Finished, Failure> {
+    pub(super) fn fail(mut self, failure: Failure) -> Result<Finished, Failure> {
         if self.layout == Layout::Text {
             return Err(failure);
         }
         let Failure { code, status, message } = failure;
-        say(&format!("],\"error\":{}}}", json!({ "code": code, "message": message })));
+        self.print(&format!("],\"error\":{}}}\n", json!({ "code": code, "message": message })));
         Ok(Finished { report: None, status })
     }
 }

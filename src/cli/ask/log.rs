@@ -40,7 +40,7 @@ pub(super) async fn show(client: &Client, node: NodeId, within: Duration, layout
     // The first page is had before anything is printed: most errors come here, and are told alone.
     let mut page = pages.next().await?;
     let mut listing = Listing::begin(layout, &[("node", json!(node))], "entries");
-    while let Some(entries) = page {
+    while let Some(entries) = page.filter(|_| listing.is_read()) {
         for entry in &entries {
             listing.item(|| log_text(entry), || entry_json(entry));
         }

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+pub(super) use shell::converse;
+
 use super::{Failure, Finished, Output};
 use crate::client::{Client, ClientError, ClientOptions};
 use crate::ledger::Wait;
