@@ -35,6 +35,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     /// Transfers to run, one triplet per line: (A, B, 4). Blanks, empty lines and # comments are allowed.
+    #[arg(conflicts_with_all = ["interactive", "commands", "keep_going"])]
     file: Option<PathBuf>,
     /// What is on each account in the beginning, in the smallest unit.
     #[arg(long, default_value = "100", allow_hyphen_values = true, value_name = "AMOUNT")]
@@ -48,7 +49,7 @@ struct Arguments {
     accept_unsafe_store: bool,
     /// Do what is typed, or what stdin says where it is no terminal: transfers and questions as in paxbank shell, and
     /// kill C, revive C, partition A | B C, heal.
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long)]
     interactive: bool,
     #[command(flatten)]
     session: SessionArgs,
