@@ -29,7 +29,10 @@ use crate::wire::message_json;
 const DECIDED_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long the nodes may take to notice what happened to others, and to catch up.
-const NOTICED_WITHIN: Duration = Duration::from_secs(3);
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a node may take that comes back: one that hears nobody gives up asking after five seconds, and then serves.
+const READY_WITHIN: Duration = Duration::from_secs(7);
 
 /// What was asked for under an id, and what was heard of it.
 #[derive(Clone)]
@@ -209,9 +212,9 @@ impl Interactive {
         }
         self.say(&format!("  {node} comes back, a zombie: it asks for what it missed"));
         self.bank.cluster.revive(node).await.map_err(|error| of_cluster(&error))?;
-        let ready = timeout(NOTICED_WITHIN, self.bank.cluster.ready(node)).await;
+        let ready = timeout(READY_WITHIN, self.bank.cluster.ready(node)).await;
         let state = match ready {
-            Err(_) => "not ready: it hears too few of the others".to_owned(),
+            Err(_) => "not ready yet: it hears too few of the others".to_owned(),
             Ok(ready) => {
                 ready.map_err(|error| of_cluster(&error))?;
                 self.noticed().await;

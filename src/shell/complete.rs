@@ -26,7 +26,8 @@ impl Names {
 pub fn complete(line: &str, grammar: Grammar, names: &Names) -> (usize, Vec<String>) {
     let command = line.rfind(';').map_or(0, |at| at + 1);
     let between = |c: char| c.is_whitespace() || matches!(c, ',' | '(' | ')' | '|');
-    let start = line[command..].rfind(between).map_or(command, |at| command + at + 1);
+    let mut last = line[command..].char_indices().rev();
+    let start = last.find(|(_, c)| between(*c)).map_or(command, |(at, c)| command + at + c.len_utf8());
     let (before, begun) = (&line[command..start], &line[start..]);
     let words: Vec<&str> = before.split(between).filter(|word| !word.is_empty()).collect();
     let nodes = || names.nodes.iter().map(NodeId::to_string).collect();
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_word_becomes_what_can_stand_in_its_place() {
-        let expected: [(&str, usize, &[&str]); 11] = [
+        let expected: [(&str, usize, &[&str]); 13] = [
             ("tr", 0, &["transfer"]),
             ("s", 0, &["settle", "status"]),
             ("transfer al", 9, &["alice@A"]),
@@ -73,6 +74,8 @@ mod tests {
             ("log ", 4, &["A", "B", "C"]),
             ("balance A; he", 11, &["help"]),
             ("help bal", 5, &["balance"]),
+            ("balance\u{3000}al", 10, &["alice@A"]),
+            ("balance é", 8, &[]),
         ];
         for (line, start, candidates) in expected {
             let (at, found) = completed(line, Grammar::Bank);

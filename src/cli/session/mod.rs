@@ -124,6 +124,8 @@ impl Session {
                 Read::Cleared => Then::GoOn,
                 Read::End => Then::End,
                 Read::Failed(message) => {
+                    // No mistake of whoever types: the session failed, at a prompt too.
+                    progress.prompt = false;
                     self.tell(Err(Failure::usage(message)), &mut progress);
                     Then::End
                 }
