@@ -1,6 +1,7 @@
 //! A whole cluster in one process: complete nodes, each on a `LocalSet` of its own, over in-process links. Dropping a
 //! node's `LocalSet` is the crash: its actors, queues and futures go with it, its store stays.
 
+mod network;
 mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use actix::{Actor, Addr, Context, Handler, Message as ActixMessage};
 use tokio::sync::oneshot;
 
-use crate::actors::message::{Connected, Happened, Incoming, NodeEvent, Outgoing};
+use crate::actors::message::{Happened, NodeEvent, Outgoing};
 use crate::effect::HaltReason;
 use crate::entropy::Entropy;
 use crate::ledger::{Answer, Genesis, HomeLimits, Opening, Request};
-use crate::node::{LinkPort, Node, NodeConfig, NotRunning, Seams, Timing};
+use crate::node::{Node, NodeConfig, NotRunning, Seams, Timing};
 use crate::store::{Disk, STORE_WAIT, StoreAddress, StoreError, StoreThread, patiently};
-use crate::types::{Epoch, Height, NodeId};
+use crate::types::{Height, NodeId};
+use network::{Attach, Cut, Detach, InProcessNetwork};
 pub use running::RunningNode;
 
 /// How to run a cluster in one process.
@@ -73,6 +75,7 @@ pub struct Cluster {
     board: Addr<Board>,
     disks: BTreeMap<NodeId, Disk>,
     running: BTreeMap<NodeId, RunningNode>,
+    cut: Cut,
 }
 
 impl Cluster {
@@ -88,9 +91,10 @@ impl Cluster {
             checked.map_err(|error| ClusterError::Store { node, error })?;
         }
         let disks = config.genesis.nodes().iter().map(|node| (*node, Disk::new())).collect();
-        let network = InProcessNetwork { ports: BTreeMap::new(), tap }.start();
+        let network = InProcessNetwork::new(tap).start();
         let board = Board::default().start();
-        let mut started = Self { config, entropy, network, board, disks, running: BTreeMap::new() };
+        let mut started =
+            Self { config, entropy, network, board, disks, running: BTreeMap::new(), cut: Cut::default() };
         for node in started.config.genesis.nodes().clone() {
             started.revive(node).await?;
         }
@@ -140,6 +144,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// Cuts the network into groups of nodes that do not hear each other; those that are in none are one more. Without
+    /// groups, all hear each other again. [`Cluster::complete`] waits until they have noticed.
+    pub fn partition(&mut self, groups: &[Vec<NodeId>]) {
+        self.cut = Cut::into(groups);
+        self.network.do_send(self.cut.clone());
+    }
+
+    /// Whether messages pass between two nodes, as far as the network goes.
+    pub fn hears(&self, one: NodeId, other: NodeId) -> bool {
+        self.cut.lets_pass(one, other)
+    }
+
     /// Waits until a node serves clients.
     ///
     /// # Errors
@@ -148,7 +164,8 @@ impl Cluster {
         self.wait_for(id, Condition::Ready).await
     }
 
-    /// Waits until every running node serves clients and hears every other, so that a collection hears all of them.
+    /// Waits until every running node serves clients and hears every other that it can hear, and no more than those, so
+    /// that a collection waits for all of them, and for nobody else.
     ///
     /// # Errors
     /// [`ClusterError::Halted`] or [`ClusterError::NotRunning`] where that will not happen.
@@ -156,7 +173,7 @@ impl Cluster {
         for id in self.nodes() {
             self.ready(id).await?;
             let mut peers = self.nodes();
-            peers.remove(&id);
+            peers.retain(|peer| *peer != id && self.hears(id, *peer));
             self.wait_for(id, Condition::Voters(peers)).await?;
         }
         Ok(())
@@ -203,72 +220,6 @@ impl Cluster {
     }
 }
 
-/// Carries messages between the nodes of one process, in order and without loss, as the tap allows.
-struct InProcessNetwork {
-    ports: BTreeMap<NodeId, (Epoch, BTreeMap<NodeId, LinkPort>)>,
-    tap: Tap,
-}
-
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-struct Attach {
-    node: NodeId,
-    epoch: Epoch,
-    links: BTreeMap<NodeId, LinkPort>,
-}
-
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-struct Detach(NodeId);
-
-impl InProcessNetwork {
-    fn connect(&self, node: NodeId, connected: bool) {
-        let Some((_, own)) = self.ports.get(&node) else { return };
-        for (peer, (_, theirs)) in self.ports.iter().filter(|(peer, _)| **peer != node) {
-            for port in [own.get(peer), theirs.get(&node)].into_iter().flatten() {
-                port.connected.do_send(Connected(connected));
-            }
-        }
-    }
-}
-
-impl Actor for InProcessNetwork {
-    type Context = Context<Self>;
-}
-
-impl Handler<Attach> for InProcessNetwork {
-    type Result = ();
-
-    fn handle(&mut self, Attach { node, epoch, links }: Attach, _: &mut Context<Self>) {
-        self.ports.insert(node, (epoch, links));
-        self.connect(node, true);
-    }
-}
-
-impl Handler<Detach> for InProcessNetwork {
-    type Result = ();
-
-    fn handle(&mut self, Detach(node): Detach, _: &mut Context<Self>) {
-        self.connect(node, false);
-        self.ports.remove(&node);
-    }
-}
-
-impl Handler<Outgoing> for InProcessNetwork {
-    type Result = ();
-
-    fn handle(&mut self, outgoing: Outgoing, _: &mut Context<Self>) {
-        // What a process sent before it died is gone with it, as it is on a connection that breaks.
-        if self.ports.get(&outgoing.from).is_none_or(|(epoch, _)| *epoch != outgoing.epoch) {
-            return;
-        }
-        let port = self.ports.get(&outgoing.to).and_then(|(_, links)| links.get(&outgoing.from));
-        if let Some(port) = port.filter(|_| (self.tap)(&outgoing)) {
-            drop(port.incoming.try_send(Incoming(outgoing.message)));
-        }
-    }
-}
-
 enum Condition {
     Ready,
     Voters(BTreeSet<NodeId>),
@@ -287,7 +238,7 @@ impl Known {
     fn meets(&self, condition: &Condition) -> Option<Result<(), HaltReason>> {
         let met = match condition {
             Condition::Ready => self.ready,
-            Condition::Voters(peers) => self.voters.is_superset(peers),
+            Condition::Voters(peers) => self.voters == *peers,
             Condition::Applied(height) => self.height >= *height,
         };
         if met { Some(Ok(())) } else { self.halted.clone().map(Err) }

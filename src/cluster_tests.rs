@@ -48,3 +48,31 @@ async fn whoever_waits_for_a_cluster_misses_nothing_of_its_start() {
         assert!(matches!(complete, Ok(Ok(()))), "start {seed}: {complete:?}");
     }
 }
+
+#[actix_rt::test]
+async fn a_cut_is_noticed_by_the_links_and_healed_again() {
+    let [a, b, c] = ["A", "B", "C"].map(|name| name.parse().unwrap());
+    let genesis = Genesis::with_equal_openings([a, b, c], Amount::new(100)).unwrap();
+    let config = ClusterConfig::new(genesis, StoreAddress::Memory);
+    let mut cluster = Cluster::start(config, Entropy::from_seed(1), Box::new(|_| true)).await.unwrap();
+    cluster.complete().await.unwrap();
+    cluster.partition(&[vec![c]]);
+    assert!(cluster.hears(a, b) && !cluster.hears(b, c) && cluster.hears(c, c));
+    cluster.complete().await.unwrap();
+    let collected = cluster.node(a).unwrap().collect().await.unwrap();
+    assert_eq!(collected.not_heard, [c].into(), "nobody waits for who is cut off");
+    let transfer = |id: u128, from: &str, to: &str, wait| {
+        let (from, to, amount) = (account(from), account(to), Amount::new(40));
+        cluster.transfer(Request { id: id.into(), from, to, amount, wait })
+    };
+    let settled = transfer(1, "A", "C", Wait::Settled).await.unwrap();
+    let Answer::Approved(Approval { height: Some(height), .. }) = settled else { panic!("{settled:?}") };
+    assert!(matches!(transfer(2, "C", "A", Wait::Local).await, Ok(Answer::Approved(_))), "each home approves alone");
+    assert_eq!(cluster.node(c).unwrap().bank().await.unwrap().height, Height(0));
+    cluster.kill(c).await;
+    cluster.revive(c).await.unwrap();
+    cluster.partition(&[]);
+    cluster.complete().await.unwrap();
+    cluster.applied(c, height).await.unwrap();
+    assert!(cluster.node(a).unwrap().collect().await.unwrap().not_heard.is_empty());
+}

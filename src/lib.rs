@@ -12,7 +12,8 @@
 //! - [`node`]: a node out of its roles; [`cluster`]: several of them in one process.
 //! - [`client`]: the client library: finds each account's home, retries under one id; [`render`]: what the bank holds and
 //!   says, as JSON and as text.
-//! - [`cli`]: the `paxbank` command; [`triplets`]: files of transfers; [`entropy`]: the one source of randomness.
+//! - [`cli`]: the `paxbank` command; [`shell`]: the language of its prompt; [`triplets`]: files of transfers; [`entropy`]:
+//!   the one source of randomness.
 //!
 //! # As a client
 //!
@@ -42,6 +43,7 @@ pub mod node;
 pub mod paxos;
 pub mod reconcile;
 pub mod render;
+pub mod shell;
 pub mod store;
 pub mod triplets;
 pub mod types;

@@ -63,7 +63,15 @@ pub fn parse(text: &str, exists: impl Fn(AccountId) -> bool, known: &str) -> Res
     Ok(triplets)
 }
 
-fn parse_line(content: &str, exists: impl Fn(AccountId) -> bool, known: &str) -> Result<Triplet, TripletFault> {
+/// Reads one triplet, without blanks around it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_line(
+    content: &str,
+    exists: impl Fn(AccountId) -> bool,
+    known: &str,
+) -> Result<Triplet, TripletFault> {
     let form = || TripletFault::Form(content.chars().take(60).collect());
     let inner = content.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).ok_or_else(form)?;
     let parts: Vec<_> = inner.split(',').map(str::trim).collect();

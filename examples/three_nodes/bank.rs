@@ -1,11 +1,13 @@
 //! The cluster of the example, with an ear on its wire.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use paxos_banking::actors::message::{BankView, Outgoing};
+use paxos_banking::cli::say;
 use paxos_banking::cluster::{Cluster, ClusterConfig};
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{Answer, Block, Genesis, HomeLimits, Request, Wait};
@@ -15,6 +17,8 @@ use paxos_banking::triplets::Triplet;
 use paxos_banking::types::{Height, NodeId, TransferId};
 use std::sync::Arc;
 use tokio::sync::Notify;
+
+use crate::wire::message_text;
 
 /// A trap on the wire: the next message of that kind to that node is lost, and the trapper told.
 pub struct Trap {
@@ -27,6 +31,8 @@ pub struct Trap {
 struct Wire {
     passed: Vec<Outgoing>,
     trap: Option<Trap>,
+    /// Whether messages are shown as they pass.
+    shown: bool,
 }
 
 pub struct Bank {
@@ -67,7 +73,7 @@ impl Bank {
     }
 
     #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a client's ids carry its wall clock")]
-    fn new_id(&mut self) -> TransferId {
+    pub fn new_id(&mut self) -> TransferId {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         TransferId::from_parts(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), self.entropy.wide())
     }
@@ -82,12 +88,22 @@ impl Bank {
 
     /// Waits until every node that runs has applied the last block of all.
     pub async fn level(&self) -> Result<Height> {
+        self.level_of(self.cluster.nodes()).await
+    }
+
+    /// The same for those that hear `with`.
+    pub async fn level_with(&self, with: NodeId) -> Result<Height> {
+        let hear = |node: &NodeId| self.cluster.hears(with, *node);
+        self.level_of(self.cluster.nodes().into_iter().filter(hear).collect()).await
+    }
+
+    async fn level_of(&self, nodes: BTreeSet<NodeId>) -> Result<Height> {
         let mut height = Height(0);
-        for node in self.cluster.nodes() {
-            height = height.max(self.view(node).await?.height);
+        for node in &nodes {
+            height = height.max(self.view(*node).await?.height);
         }
-        for node in self.cluster.nodes() {
-            self.cluster.applied(node, height).await?;
+        for node in &nodes {
+            self.cluster.applied(*node, height).await?;
         }
         Ok(height)
     }
@@ -112,6 +128,11 @@ impl Bank {
         self.wire.borrow_mut().trap = Some(trap);
     }
 
+    /// From now on, prints each message as it passes.
+    pub fn show_messages(&self, shown: bool) {
+        self.wire.borrow_mut().shown = shown;
+    }
+
     /// The messages that passed since the last call, without the HELLOs that keep links alive.
     pub fn take_messages(&self) -> Vec<Outgoing> {
         std::mem::take(&mut self.wire.borrow_mut().passed)
@@ -124,6 +145,9 @@ impl Wire {
         if let Some(trap) = self.trap.take_if(|trap| (trap.to, trap.message) == (message.to, name)) {
             trap.sprung.notify_one();
             return false;
+        }
+        if self.shown && name != "HELLO" {
+            say(&format!("    {}", message_text(message)));
         }
         // Nobody reads a record of all rounds of a long file: the newest messages are enough for the story.
         if name != "HELLO" && self.passed.len() < 10_000 {

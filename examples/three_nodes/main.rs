@@ -4,15 +4,19 @@
 //! runs those. See `three_nodes --help`.
 
 mod bank;
+mod interactive;
+mod reads;
 mod report;
 mod story;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
-use paxos_banking::cli::say;
+use clap::Parser;
+use paxos_banking::cli::session::SessionArgs;
+use paxos_banking::cli::{Output, say};
 use paxos_banking::ledger::Genesis;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets;
@@ -31,6 +35,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
     /// Transfers to run, one triplet per line: (A, B, 4). Blanks, empty lines and # comments are allowed.
+    #[arg(conflicts_with_all = ["interactive", "commands", "keep_going"])]
     file: Option<PathBuf>,
     /// What is on each account in the beginning, in the smallest unit.
     #[arg(long, default_value = "100", allow_hyphen_values = true, value_name = "AMOUNT")]
@@ -42,15 +47,16 @@ struct Arguments {
     /// Use a Redis even if it may lose what it acknowledged; without this, such a one is refused.
     #[arg(long)]
     accept_unsafe_store: bool,
-    /// What to print: the story or a table for people, or one JSON object at the end.
+    /// Do what is typed, or what stdin says where it is no terminal: transfers and questions as in paxbank shell, and
+    /// kill C, revive C, partition A | B C, heal.
+    #[arg(long)]
+    interactive: bool,
+    #[command(flatten)]
+    session: SessionArgs,
+    /// What to print: the story or a table for people, or one JSON object at the end; with --interactive one for each
+    /// command.
     #[arg(long, value_enum, default_value_t = Output::Human)]
     output: Output,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Human,
-    Json,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -59,6 +65,8 @@ const EXAMPLES: &str = "Examples:
   three_nodes transfers.txt --store redb:bank    the same, kept in the directory bank: a second run goes on there
   three_nodes --store redis://127.0.0.1:6379/0   kept in the Redis that `redis-server redis.conf` starts
   three_nodes --output json                      one JSON object for programs
+  three_nodes --interactive                      a prompt: help lists what can be said to it
+  three_nodes --interactive -c 'kill C; A B 150; A B 30; revive C; status'
 
 RUST_LOG=info shows what the nodes log, on stderr.";
 
@@ -69,7 +77,7 @@ fn main() -> ExitCode {
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::ERROR));
     tracing_subscriber::registry().with(fmt::layer().with_writer(std::io::stderr)).with(filter).init();
     match actix_rt::System::new().block_on(run(arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("three_nodes: {error:#}");
             ExitCode::from(2)
@@ -77,7 +85,8 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<()> {
+/// The exit status, where it came to its end.
+async fn run(arguments: Arguments) -> Result<u8> {
     let nodes: Vec<NodeId> = ["A", "B", "C"].iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     let genesis = Genesis::with_equal_openings(nodes, arguments.opening)?;
     // The whole file is read and checked before anything is started, so that nothing is ever half done.
@@ -92,6 +101,9 @@ async fn run(arguments: Arguments) -> Result<()> {
         (None, Some(directory)) => StoreAddress::Redb(directory.path().to_owned()),
         (None, None) => StoreAddress::Memory,
     };
+    if arguments.interactive || arguments.session.commands.is_some() {
+        return interactive::converse(genesis, store, arguments.session, arguments.output).await;
+    }
     let human = arguments.output == Output::Human;
     let report = match transfers {
         None => story::play(genesis, store, human).await?,
@@ -101,7 +113,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Output::Human => report.print_human(),
         Output::Json => say(&report.json().to_string()),
     }
-    Ok(())
+    Ok(0)
 }
 
 fn read(file: &std::path::Path, genesis: &Genesis) -> Result<Vec<triplets::Triplet>> {

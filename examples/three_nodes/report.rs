@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use paxos_banking::actors::message::BankView;
 use paxos_banking::cli::say;
-use paxos_banking::ledger::{Answer, Block, Entry, Genesis, Reason};
+use paxos_banking::ledger::{Answer, Approval, Block, Entry, Genesis, Reason};
 use paxos_banking::render::{
     balances_json, balances_text, block_json, entries, entry_json, entry_text, genesis_json, reason_text, transfer_text,
 };
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets::Triplet;
-use paxos_banking::types::{Amount, Height, NodeId};
+use paxos_banking::types::{AccountId, Amount, Height, NodeId, TransferId};
 use serde_json::{Value, json};
 
 use crate::bank::Bank;
@@ -56,14 +56,7 @@ pub async fn decide(bank: &mut Bank, transfer: &Triplet) -> Result<Decided> {
 
 impl Decided {
     pub fn sentence(&self) -> String {
-        let outcome = match &self.answer {
-            Answer::Approved(approval) => {
-                let (from, spendable) = (self.transfer.from, self.spendable);
-                format!("approved as entry {}:{}, {from} can still spend {spendable}", approval.origin, approval.seq)
-            }
-            Answer::Refused(reason) => format!("refused: {}", reason_text(reason)),
-            other => format!("{other:?}"),
-        };
+        let outcome = decision_text(&self.answer, Some((self.transfer.from, self.spendable)));
         format!("{:<10} {outcome}", arrow(&self.transfer))
     }
 
@@ -108,16 +101,7 @@ impl Report {
     }
 
     pub fn json(&self) -> Value {
-        let node = |(node, view): (&NodeId, &BankView)| {
-            let value = json!({
-                "height": view.height,
-                "tip": view.tip,
-                "settled": balances_json(&view.settled),
-                "spendable": balances_json(&view.spendable),
-                "log": view.log.iter().map(entry_json).collect::<Vec<_>>(),
-            });
-            (node.to_string(), value)
-        };
+        let node = |(node, view): (&NodeId, &BankView)| (node.to_string(), node_json(view));
         let blocks = self.blocks.iter().map(|block| block_json(block));
         json!({
             "transfers": self.decided.iter().map(Decided::json).collect::<Vec<_>>(),
@@ -129,10 +113,7 @@ impl Report {
     pub fn print_human(&self) {
         say("\nThe nodes:");
         for (node, view) in &self.nodes {
-            say(&format!("  {node}  height {}, tip {}", view.height, view.tip.short()));
-            say(&format!("     settled    {}", balances_text(&view.settled)));
-            say(&format!("     spendable  {}", balances_text(&view.spendable)));
-            say(&format!("     log        {}", list(view.log.iter())));
+            node_lines(*node, view).iter().for_each(|line| say(line));
         }
         say("\nThe chain, the same on every node that runs:");
         say(&format!("  0  {}  genesis: {} each", self.genesis.id().short(), opening(&self.genesis)));
@@ -141,6 +122,80 @@ impl Report {
             say(&format!("  {}  {}  {}", block.height(), block.hash().short(), list(entries.iter())));
         }
     }
+}
+
+/// What a node knows, for people.
+pub fn node_lines(node: NodeId, view: &BankView) -> [String; 4] {
+    [
+        format!("  {node}  height {}, tip {}", view.height, view.tip.short()),
+        format!("     settled    {}", balances_text(&view.settled)),
+        format!("     spendable  {}", balances_text(&view.spendable)),
+        format!("     log        {}", list(view.log.iter())),
+    ]
+}
+
+/// The same for programs.
+pub fn node_json(view: &BankView) -> Value {
+    json!({
+        "height": view.height,
+        "tip": view.tip,
+        "settled": balances_json(&view.settled),
+        "spendable": balances_json(&view.spendable),
+        "log": view.log.iter().map(entry_json).collect::<Vec<_>>(),
+    })
+}
+
+/// What the blocks of a node after one height settle, and what they lead to.
+pub async fn settled_lines(bank: &Bank, node: NodeId, after: Height, view: &BankView) -> Result<Vec<String>> {
+    let blocks = bank.chain(node, after).await?;
+    let line = |block: &Arc<Block>| {
+        let entries: Vec<_> = entries(block).collect();
+        let (height, count) = (block.height(), crate::wire::entries_text(entries.len()));
+        format!("Block {height} settles {count}: {}.", list(entries.iter()))
+    };
+    let mut lines: Vec<_> = blocks.iter().map(line).collect();
+    if !blocks.is_empty() {
+        lines.push(format!("Balances: {}.", balances_text(&view.settled)));
+    }
+    Ok(lines)
+}
+
+/// What a home decided, and what the account can spend after it.
+fn decision_text(answer: &Answer, spendable: Option<(AccountId, Amount)>) -> String {
+    match answer {
+        Answer::Approved(Approval { origin, seq, height }) => {
+            let settled = height.map_or_else(String::new, |height| format!(", settled in block {height}"));
+            let can = spendable.map(|(account, amount)| format!(", {account} can still spend {amount}"));
+            format!("approved as entry {origin}:{seq}{settled}{}", can.unwrap_or_default())
+        }
+        Answer::Refused(reason) => format!("refused: {}", reason_text(reason)),
+        Answer::Conflict => "not done: the id was used before for something else".to_owned(),
+        Answer::Expired => "unknown: the id is older than what its home remembers".to_owned(),
+        Answer::Busy | Answer::NotReady => "not decided: the home is not ready; say it again later".to_owned(),
+        Answer::Pending => "not decided yet".to_owned(),
+    }
+}
+
+/// What came of a transfer or an opening, for people, and how to ask again where nothing was heard.
+pub fn outcome_text(answer: Option<&Answer>, id: TransferId, spendable: Option<(AccountId, Amount)>) -> String {
+    match answer {
+        Some(answer) => decision_text(answer, spendable),
+        None => format!("unknown: no decision was heard; ask what became of it with: outcome {id}"),
+    }
+}
+
+/// The same for programs, in the form of `paxbank transfer`.
+pub fn outcome_json(id: TransferId, what: &str, answer: Option<&Answer>) -> Value {
+    let (outcome, approval, reason) = match answer {
+        Some(Answer::Approved(approval)) => ("approved", Some(approval), Value::Null),
+        Some(Answer::Refused(reason)) => ("refused", None, json!(reason)),
+        _ => ("unknown", None, json!({ "code": "pending", "message": "no decision was heard" })),
+    };
+    let (origin, seq) = (approval.map(|approval| approval.origin), approval.map(|approval| approval.seq));
+    let height = approval.and_then(|approval| approval.height);
+    json!({
+        "id": id, "what": what, "outcome": outcome, "origin": origin, "seq": seq, "height": height, "reason": reason,
+    })
 }
 
 fn opening(genesis: &Genesis) -> Amount {

@@ -4,10 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
-use paxos_banking::actors::message::Outgoing;
 use paxos_banking::cli::say;
-use paxos_banking::ledger::{Block, Entry, Genesis, LogOffer, Run};
-use paxos_banking::paxos::{Message, NackKind};
+use paxos_banking::ledger::Genesis;
 use paxos_banking::render::balances_text;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets::Triplet;
@@ -16,7 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bank::{Bank, Trap};
-use crate::report::{Decided, Report, arrow, decide, list};
+use crate::report::{Decided, Report, arrow, decide, list, settled_lines};
+use crate::wire::message_text;
 
 /// Tells the story on stdout, or keeps silent where the output is for programs.
 struct Story {
@@ -126,16 +125,12 @@ impl Story {
         self.bank.level().await?;
         self.messages();
         let home = decided.transfer.from.home();
-        let blocks = self.bank.chain(home, before).await?;
-        for block in &blocks {
-            let entries: Vec<Entry> = block.runs().iter().flat_map(Run::entries).collect();
-            let (height, count) = (block.height(), entries.len());
-            self.say(&format!("  Block {height} settles {count} entries: {}.", list(entries.iter())));
+        let view = self.bank.view(home).await?;
+        let mut lines = settled_lines(&self.bank, home, before, &view).await?;
+        if let Some(balances) = lines.last_mut() {
+            balances.push_str(&format!(" The round took {}.", ms(took)));
         }
-        if !blocks.is_empty() {
-            let settled = self.bank.view(home).await?.settled;
-            self.say(&format!("  Balances: {}. The round took {}.", balances_text(&settled), ms(took)));
-        }
+        lines.iter().for_each(|line| self.say(&format!("  {line}")));
         self.say(&format!("  {}", decided.sentence()));
         self.decided.push(decided);
         Ok(())
@@ -153,60 +148,9 @@ impl Story {
 
     /// The messages between the nodes since the last time, as they passed.
     fn messages(&self) {
-        for Outgoing { from, to, message, .. } in self.bank.take_messages() {
-            self.say(&format!("    {from} > {to}  {:<17} {}", message.name(), contents(&message)));
+        for message in self.bank.take_messages() {
+            self.say(&format!("    {}", message_text(&message)));
         }
-    }
-}
-
-fn contents(message: &Message) -> String {
-    match message {
-        Message::Prepare(prepare) => format!("ballot {}, height {}", prepare.ballot, prepare.height),
-        Message::Promise(promise) => {
-            let accepted = match &promise.accepted {
-                Some(slot) => format!("voted for {} under {}", slot.block.hash().short(), slot.ballot),
-                None => "voted for nothing".to_owned(),
-            };
-            format!("ballot {}, {accepted}, log: {}", promise.ballot, log(&promise.log))
-        }
-        Message::Accept(accept) => format!("ballot {}, {}", accept.ballot, block(&accept.block)),
-        Message::Accepted(accepted) => format!("ballot {}, block {}", accepted.ballot, accepted.hash.short()),
-        Message::Commit(commit) => {
-            let with = if commit.block.is_some() { ", and the block itself" } else { "" };
-            format!("height {}, block {}{with}", commit.height, commit.hash.short())
-        }
-        Message::Nack(nack) => {
-            let kind = match nack.kind {
-                NackKind::Outbid { .. } => "outbid",
-                NackKind::Behind => "behind",
-                NackKind::Ahead => "ahead",
-                NackKind::Invalid => "invalid",
-            };
-            format!("{kind}, own height {}", nack.height)
-        }
-        Message::Idle(idle) => format!("ballot {}, height {}: nothing to settle", idle.ballot, idle.height),
-        Message::EntryFailed(failed) => format!("entry {}: {}", failed.seq, failed.fault),
-        Message::ReconcileAck(ack) => {
-            let held: Vec<_> = ack.held.iter().map(|(from, to)| format!("{from} to {to}")).collect();
-            format!("holds {}, tip {}", held.join(", "), ack.tip.short())
-        }
-        Message::BlocksRequest(request) => format!("{} to {}", request.from, request.to),
-        Message::BlocksResponse(response) => {
-            response.blocks.iter().map(|one| block(one)).collect::<Vec<_>>().join("; ")
-        }
-        Message::Hello(_) | Message::Refused(_) | Message::ReconcileRequest(_) => String::new(),
-    }
-}
-
-fn block(block: &Block) -> String {
-    format!("block {} {} with {} entries", block.height(), block.hash().short(), block.entry_count())
-}
-
-fn log(offer: &LogOffer) -> String {
-    match offer.operations.len() {
-        0 => "empty".to_owned(),
-        1 => format!("entry {}", offer.first),
-        count => format!("{count} entries from {} on", offer.first),
     }
 }
 

@@ -11,13 +11,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::Failure;
 
 /// Logs what `RUST_LOG` says (a level such as `debug`, or targets with levels such as `paxos_banking::actors=debug`), and
-/// what it says nothing of from `info` up: lines for people, or one JSON object each.
-pub(super) fn to_stderr(json: bool) -> Result<(), Failure> {
+/// what it says nothing of from this level up: lines for people, or one JSON object each.
+pub(super) fn to_stderr(json: bool, level: Level) -> Result<(), Failure> {
     let text = std::env::var("RUST_LOG").unwrap_or_default();
     let wrong = |error| Failure::usage(format!("RUST_LOG={text} is no filter ({error}); give a level, such as debug"));
     // An empty filter would be read as one that lets nothing pass.
     let said: Targets = if text.trim().is_empty() { Targets::new() } else { text.parse().map_err(wrong)? };
-    let filter = if said.default_level().is_some() { said } else { said.with_default(Level::INFO) };
+    let filter = if said.default_level().is_some() { said } else { said.with_default(level) };
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = match json {
         true => layer.json().flatten_event(true).boxed(),

@@ -2,8 +2,10 @@
 
 mod ask;
 mod check;
+mod demo;
 mod log;
 mod node;
+pub mod session;
 mod signals;
 
 use std::io::{ErrorKind, Write as _};
@@ -28,11 +30,12 @@ enum Command {
     #[command(flatten)]
     Ask(ask::Ask),
     Check(check::Check),
+    Demo(demo::RunDemo),
 }
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub enum Output {
     /// Text for people.
     Human,
     /// One JSON value.
@@ -41,20 +44,23 @@ enum Output {
 
 /// Why a command failed: what its exit status says, and a sentence with what to do.
 #[derive(Debug)]
-struct Failure {
-    code: &'static str,
-    status: u8,
-    message: String,
+pub struct Failure {
+    /// What it is, for programs.
+    pub code: &'static str,
+    /// The exit status of a command that fails so.
+    pub status: u8,
+    /// What was wrong, and what to do.
+    pub message: String,
 }
 
 impl Failure {
     /// Wrong use or configuration.
-    fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Self { code: "usage", status: 2, message: message.into() }
     }
 
     /// Data that is damaged, lost or contradictory.
-    fn damage(message: impl Into<String>) -> Self {
+    pub fn damage(message: impl Into<String>) -> Self {
         Self { code: "damaged", status: 5, message: message.into() }
     }
 }
@@ -77,6 +83,18 @@ fn conclude(text: &str) {
     match write(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => unwritten(&error),
         _ => {}
+    }
+}
+
+/// Prints a part of a result, and says whether there is still somebody who reads it.
+fn print(text: &str) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            unwritten(&error);
+            false
+        }
+        result => result.is_ok(),
     }
 }
 
@@ -124,6 +142,7 @@ fn run(arguments: Arguments) -> ExitCode {
         Command::Node(node) => node.run().map(Finished::from),
         Command::Ask(ask) => ask.run(output),
         Command::Check(check) => check.run().map(Finished::from),
+        Command::Demo(demo) => demo.run(output),
     };
     let Finished { report, status } = match result {
         Ok(finished) => finished,
@@ -146,15 +165,21 @@ fn fail(Failure { code, status, message }: Failure, output: Output) -> ExitCode 
 }
 
 /// The result of a command, in both forms.
-struct Report {
-    human: String,
-    json: serde_json::Value,
+#[derive(Debug)]
+pub struct Report {
+    /// For people.
+    pub human: String,
+    /// For programs.
+    pub json: serde_json::Value,
 }
 
 /// A command that ran to its end: what to print, where that was not printed on the way, and its exit status.
-struct Finished {
-    report: Option<Report>,
-    status: u8,
+#[derive(Debug)]
+pub struct Finished {
+    /// What is still to be printed.
+    pub report: Option<Report>,
+    /// The exit status.
+    pub status: u8,
 }
 
 impl From<Report> for Finished {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tracing::{Level, info, warn};
 
 use super::signals::Signals;
 use super::{Failure, Report, log};
@@ -103,7 +103,7 @@ fn peer(text: &str) -> Result<(NodeId, String), String> {
 impl RunNode {
     pub(super) fn run(self) -> Result<Report, Failure> {
         abort_on_panic();
-        log::to_stderr(self.log_format == LogFormat::Json)?;
+        log::to_stderr(self.log_format == LogFormat::Json, Level::INFO)?;
         let (system, at_once) = (actix_rt::System::new(), Cell::new(false));
         let ended = system.block_on(self.serve(&at_once));
         if at_once.get() {
@@ -216,11 +216,11 @@ fn warn_of_strangers(listener: &TcpListener) -> Result<(), Failure> {
     Ok(())
 }
 
-fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+pub(super) fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::usage(format!("a listening socket has no address: {error}")))
 }
 
-fn cannot_start(error: &StoreError) -> Failure {
+pub(super) fn cannot_start(error: &StoreError) -> Failure {
     match error {
         StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(error.to_string()),
         _ => Failure::usage(error.to_string()),

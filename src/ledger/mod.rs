@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`request`] (what clients ask), [`entry`] (what a home approves), [`block`] (what the cluster
 //! settles), [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose), [`memory`] (exactly
-//! once), [`home`] (local approval, parked requests, settlement).
+//! once), [`home`] (local approval, parked requests, settlement), [`replay`] (a chain computed again).
 
 pub mod bank;
 pub mod block;
@@ -10,6 +10,7 @@ pub mod compose;
 pub mod entry;
 pub mod home;
 pub mod memory;
+pub mod replay;
 pub mod request;
 
 pub use bank::{Bank, BlockFault, Delta, EntryFault};
@@ -18,4 +19,5 @@ pub use compose::{Candidate, Composition, Value, compose};
 pub use entry::{Action, Entry, LogOffer, Operation, Run};
 pub use home::{Home, HomeAction, HomeLimits, HomeStart, Mark};
 pub use memory::{Memory, Refusal};
+pub use replay::Replay;
 pub use request::{Answer, Approval, Opening, Reason, Request, Ticket, Trace, Verdict, Wait};

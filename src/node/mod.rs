@@ -19,8 +19,8 @@ use crate::actors::board::ReadStatus;
 use crate::actors::client_connection::ClientPorts;
 pub use crate::actors::links::LinkPort;
 use crate::actors::message::{
-    Answers, BankView, BlocksRead, CloseStore, Happened, NodeEvent, Outgoing, ReadBank, ReadBlocks, SettleNow, Stop,
-    Submit, SubmitOpening,
+    Answers, BankView, BlocksRead, CloseStore, Collect, Collected, Happened, NodeEvent, Outgoing, ReadBank, ReadBlocks,
+    SettleNow, Stop, Submit, SubmitOpening,
 };
 use crate::actors::persistence::PersistenceTiming;
 use crate::actors::proposer::ProposerTiming;
@@ -268,6 +268,16 @@ impl Node {
     /// [`NotRunning`].
     pub async fn settle(&self) -> Result<(), NotRunning> {
         self.ledger.send(SettleNow).await.map_err(|_| NotRunning(self.id))
+    }
+
+    /// Settles now what is unsettled at all nodes that can be reached; over once that is done.
+    ///
+    /// # Errors
+    /// [`NotRunning`].
+    pub async fn collect(&self) -> Result<Collected, NotRunning> {
+        let (reply_to, collected) = oneshot::channel();
+        self.ledger.send(Collect(reply_to)).await.map_err(|_| NotRunning(self.id))?;
+        collected.await.map_err(|_| NotRunning(self.id))
     }
 
     /// Writes nothing more, and lets go of the store; over once that is closed.

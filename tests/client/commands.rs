@@ -66,7 +66,9 @@ async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
 
 #[tokio::test]
 async fn every_command_shows_examples_in_its_help() {
-    for command in ["transfer", "open", "outcome", "balance", "log", "chain", "settle", "status", "run", "verify"] {
+    for command in
+        ["transfer", "open", "outcome", "balance", "log", "chain", "settle", "status", "run", "verify", "shell"]
+    {
         let (status, help) = text_of(&[command, "--help"]).await;
         assert!(status == 0 && help.contains(&format!("paxbank {command}")), "{help}");
     }

@@ -5,4 +5,5 @@ mod commands;
 mod faults;
 mod node;
 mod reads;
+mod shell;
 mod transfers;

@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 
 mod crashes;
+mod demo;
 mod lost_disks;
 mod operators;
 mod partitions;

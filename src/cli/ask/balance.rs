@@ -1,12 +1,14 @@
 //! `paxbank balance`: what an account has.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Report};
-use crate::client::{Balance, Heard, ReadLevel};
-use crate::render::nodes_text;
+use crate::client::{Balance, Client, Heard, ReadLevel};
+use crate::render::{balance_json, balance_text, nodes_text};
 use crate::types::AccountId;
 
 const EXAMPLES: &str = "Examples:
@@ -47,24 +49,25 @@ impl ShowBalance {
             Read::Settled => ReadLevel::Settled,
             Read::Fresh => ReadLevel::Fresh,
         };
-        let client = self.nodes.client()?;
-        let heard = client.balance(self.account, read, self.deadline.deadline).await?;
-        Ok(report(&heard, self.read).into())
+        ask(&self.nodes.client()?, self.account, read, self.deadline.deadline).await
     }
 }
 
-fn report(Heard { node, told }: &Heard<Balance>, read: Read) -> Report {
+/// Asks for it.
+pub(super) async fn ask(
+    client: &Client,
+    account: AccountId,
+    read: ReadLevel,
+    within: Duration,
+) -> Result<Finished, Failure> {
+    Ok(report(&client.balance(account, read, within).await?, read).into())
+}
+
+fn report(Heard { node, told }: &Heard<Balance>, read: ReadLevel) -> Report {
     let Balance { account, spendable, settled, height, not_heard } = told;
-    let mut human = match spendable {
-        Some(spendable) => {
-            format!("{account}  can spend {spendable}; settled {settled} at height {height}, says {node}")
-        }
-        None => format!("{account}  settled {settled} at height {height}, says {node}"),
-    };
-    let mut json = json!({
-        "account": account, "spendable": spendable, "settled": settled, "height": height, "node": node,
-    });
-    if read == Read::Fresh {
+    let mut human = balance_text(*account, *spendable, *settled, *height, *node);
+    let mut json = balance_json(*account, *spendable, *settled, *height, *node);
+    if read == ReadLevel::Fresh {
         json["not_heard"] = json!(not_heard);
     }
     if !not_heard.is_empty() {

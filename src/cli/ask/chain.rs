@@ -1,12 +1,14 @@
 //! `paxbank chain`: the blocks of a node.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use super::listing::Listing;
+use super::listing::{Layout, Listing};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Output};
-use crate::ledger::{Block, Genesis};
-use crate::render::{balances_text, block_json, entries, entry_text, genesis_json};
+use crate::client::Client;
+use crate::render::{block_json, block_text, genesis_json, genesis_text};
 use crate::types::{Height, NodeId};
 
 const EXAMPLES: &str = "Examples:
@@ -16,9 +18,6 @@ const EXAMPLES: &str = "Examples:
 
 Blocks are fetched and printed page by page, however long the chain is. As JSON they come as one value all the same, a block
 to a line; where a page cannot be had, the last field is \"error\", and the exit status says the rest.";
-
-/// How many entries of a block people are shown.
-const ENTRIES_SHOWN: usize = 20;
 
 /// Shows the blocks of a node's chain.
 #[derive(Args)]
@@ -45,17 +44,33 @@ impl ShowChain {
         if let Some(to) = to.filter(|to| *to < from) {
             return Err(Failure::usage(format!("--from {from} lies behind --to {to}; give the lower height first")));
         }
-        let (client, within) = (self.nodes.client()?, self.deadline.deadline);
-        let genesis = if from == 0 { Some(client.genesis(node, within).await?) } else { None };
+        let blocks = Blocks { node, from: Height(from), to: to.map(Height), within: self.deadline.deadline };
+        blocks.show(&self.nodes.client()?, output.into()).await
+    }
+}
+
+/// Which blocks, of whom, and how long to try for each page.
+pub(super) struct Blocks {
+    pub(super) node: Option<NodeId>,
+    pub(super) from: Height,
+    pub(super) to: Option<Height>,
+    pub(super) within: Duration,
+}
+
+impl Blocks {
+    /// Prints them page by page.
+    pub(super) async fn show(self, client: &Client, layout: Layout) -> Result<Finished, Failure> {
+        let Self { node, from, to, within } = self;
+        let genesis = if from == Height(0) { Some(client.genesis(node, within).await?) } else { None };
         // From the node that told the genesis come the blocks too.
         let node = node.or(genesis.as_ref().map(|genesis| genesis.node));
-        let mut pages = client.chain(node, Height(from), to.map(Height), within);
+        let mut pages = client.chain(node, from, to, within);
         let mut page = pages.next().await?;
-        let mut listing = Listing::begin(output, &[], "blocks");
+        let mut listing = Listing::begin(layout, &[], "blocks");
         if let Some(genesis) = genesis {
             listing.item(|| genesis_text(&genesis.told), || genesis_json(&genesis.told));
         }
-        while let Some(blocks) = page {
+        while let Some(blocks) = page.filter(|_| listing.is_read()) {
             for block in &blocks {
                 listing.item(|| block_text(block), || block_json(block));
             }
@@ -72,17 +87,4 @@ impl ShowChain {
         };
         Ok(listing.end(&nothing))
     }
-}
-
-fn genesis_text(genesis: &Genesis) -> String {
-    format!("{:>6}  {}  genesis: {}", 0, genesis.id().short(), balances_text(genesis.opening()))
-}
-
-fn block_text(block: &Block) -> String {
-    let count: usize = block.runs().iter().map(|run| run.operations.len()).sum();
-    let mut shown: Vec<_> = entries(block).take(ENTRIES_SHOWN).map(|entry| entry_text(&entry)).collect();
-    if count > ENTRIES_SHOWN {
-        shown.push(format!("and {} more", count - ENTRIES_SHOWN));
-    }
-    format!("{:>6}  {}  {}", block.height(), block.hash().short(), shown.join(", "))
 }

@@ -1,12 +1,15 @@
 //! `paxbank log`: what a home has approved, and no block holds yet.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 
-use super::listing::Listing;
+use super::listing::{Layout, Listing};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Output};
-use crate::render::{entry_json, entry_text};
+use crate::client::Client;
+use crate::render::{entry_json, log_text};
 use crate::types::NodeId;
 
 const EXAMPLES: &str = "Examples:
@@ -27,20 +30,24 @@ pub(in crate::cli) struct ShowLog {
 
 impl ShowLog {
     pub(super) async fn run(self, output: Output) -> Result<Finished, Failure> {
-        let mut pages = self.nodes.client()?.log(self.node, self.deadline.deadline);
-        // The first page is had before anything is printed: most errors come here, and are told alone.
-        let mut page = pages.next().await?;
-        let mut listing = Listing::begin(output, &[("node", json!(self.node))], "entries");
-        while let Some(entries) = page {
-            for entry in &entries {
-                let human = || format!("{:<28}  id {}", entry_text(entry), entry.operation.id);
-                listing.item(human, || entry_json(entry));
-            }
-            page = match pages.next().await {
-                Ok(page) => page,
-                Err(error) => return listing.fail(error.into()),
-            };
-        }
-        Ok(listing.end("Nothing is unsettled."))
+        show(&self.nodes.client()?, self.node, self.deadline.deadline, output.into()).await
     }
+}
+
+/// Prints it page by page.
+pub(super) async fn show(client: &Client, node: NodeId, within: Duration, layout: Layout) -> Result<Finished, Failure> {
+    let mut pages = client.log(node, within);
+    // The first page is had before anything is printed: most errors come here, and are told alone.
+    let mut page = pages.next().await?;
+    let mut listing = Listing::begin(layout, &[("node", json!(node))], "entries");
+    while let Some(entries) = page.filter(|_| listing.is_read()) {
+        for entry in &entries {
+            listing.item(|| log_text(entry), || entry_json(entry));
+        }
+        page = match pages.next().await {
+            Ok(page) => page,
+            Err(error) => return listing.fail(error.into()),
+        };
+    }
+    Ok(listing.end("Nothing is unsettled."))
 }

@@ -10,6 +10,7 @@ mod outcome;
 mod run;
 mod run_id;
 mod settle;
+mod shell;
 mod status;
 mod transfer;
 mod verify;
@@ -17,6 +18,8 @@ mod verify;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+
+pub(super) use shell::converse;
 
 use super::{Failure, Finished, Output};
 use crate::client::{Client, ClientError, ClientOptions};
@@ -35,6 +38,7 @@ pub(super) enum Ask {
     Status(status::ShowStatus),
     Run(run::RunFile),
     Verify(verify::Verify),
+    Shell(shell::RunShell),
 }
 
 impl Ask {
@@ -54,6 +58,7 @@ impl Ask {
                 Self::Status(command) => command.run().await,
                 Self::Run(command) => command.run(output).await,
                 Self::Verify(command) => command.run().await,
+                Self::Shell(command) => command.run(output).await,
             }
         })
     }

@@ -1,11 +1,14 @@
 //! `paxbank open`: opens an account, once.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use super::transfer::{finished, interrupted};
+use super::transfer::{Typed, finished, interrupted};
 use super::{Deadline, Nodes, Until};
 use crate::cli::signals::Signals;
 use crate::cli::{Failure, Finished};
+use crate::client::Client;
 use crate::ledger::Opening;
 use crate::render::opening_text;
 use crate::types::{AccountId, TransferId};
@@ -44,12 +47,24 @@ impl OpenAccount {
         let id = self.id.unwrap_or_else(|| client.new_id());
         let opening = Opening { id, account, wait: self.wait.into() };
         let mut signals = Signals::new()?;
-        let told = tokio::select! {
-            biased;
-            told = client.open(opening, self.deadline.deadline) => told,
-            // It may be on its way, or opened: whoever interrupts this must get the id to ask for.
-            _ = signals.next() => Ok(interrupted(id)),
-        };
-        finished(&opening_text(account), id, opening.wait, told)
+        ask(&client, opening, self.deadline.deadline, signals.next(), Typed::CommandLine).await
     }
+}
+
+/// Asks the home, until `stop`.
+pub(super) async fn ask<T>(
+    client: &Client,
+    opening: Opening,
+    within: Duration,
+    stop: impl Future<Output = T>,
+    typed: Typed,
+) -> Result<Finished, Failure> {
+    let Opening { id, account, wait } = opening;
+    let told = tokio::select! {
+        biased;
+        told = client.open(opening, within) => told,
+        // It may be on its way, or opened: whoever interrupts this must get the id to ask for.
+        _ = stop => Ok(interrupted(id)),
+    };
+    finished(&opening_text(account), id, wait, told, typed)
 }

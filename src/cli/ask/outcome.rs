@@ -1,12 +1,14 @@
 //! `paxbank outcome`: what became of a transfer, by its id.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::transfer::{outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Report};
-use crate::client::{Outcome, Traced};
+use crate::client::{Client, Outcome, Traced};
 use crate::ledger::{Trace, Verdict};
 use crate::render::{nodes_text, opening_text, transfer_text};
 use crate::types::TransferId;
@@ -33,9 +35,13 @@ pub(in crate::cli) struct ShowOutcome {
 
 impl ShowOutcome {
     pub(super) async fn run(self) -> Result<Finished, Failure> {
-        let traced = self.nodes.client()?.trace(self.id, self.deadline.deadline).await?;
-        Ok(finished(self.id, &traced))
+        ask(&self.nodes.client()?, self.id, self.deadline.deadline).await
     }
+}
+
+/// Asks all nodes.
+pub(super) async fn ask(client: &Client, id: TransferId, within: Duration) -> Result<Finished, Failure> {
+    Ok(finished(id, &client.trace(id, within).await?))
 }
 
 fn finished(id: TransferId, traced: &Traced) -> Finished {

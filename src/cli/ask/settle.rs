@@ -1,11 +1,13 @@
 //! `paxbank settle`: a round now.
 
+use std::time::Duration;
+
 use clap::Args;
-use serde_json::json;
 
 use super::{Deadline, Nodes};
 use crate::cli::{Failure, Finished, Report};
-use crate::render::nodes_text;
+use crate::client::{Client, Heard};
+use crate::render::{settled_json, settled_text};
 use crate::types::NodeId;
 
 const EXAMPLES: &str = "Examples:
@@ -28,12 +30,13 @@ pub(in crate::cli) struct Settle {
 
 impl Settle {
     pub(super) async fn run(self) -> Result<Finished, Failure> {
-        let heard = self.nodes.client()?.settle(self.node, self.deadline.deadline).await?;
-        let (height, not_heard) = &heard.told;
-        let mut human = format!("settled up to height {height}, says {}", heard.node);
-        if !not_heard.is_empty() {
-            human.push_str(&format!("; not heard: {}", nodes_text(not_heard)));
-        }
-        Ok(Report { human, json: json!({ "height": height, "not_heard": not_heard, "node": heard.node }) }.into())
+        ask(&self.nodes.client()?, self.node, self.deadline.deadline).await
     }
+}
+
+/// Asks a node for it, or the first that answers.
+pub(super) async fn ask(client: &Client, node: Option<NodeId>, within: Duration) -> Result<Finished, Failure> {
+    let Heard { node, told: (height, not_heard) } = client.settle(node, within).await?;
+    let human = settled_text(height, &not_heard, node);
+    Ok(Report { human, json: settled_json(height, &not_heard, node) }.into())
 }

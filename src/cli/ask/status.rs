@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Nodes;
 use crate::cli::{Failure, Finished, Report};
-use crate::client::{Status, StatusReport};
+use crate::client::{Client, Status, StatusReport};
 use crate::render::nodes_text;
 use crate::types::NodeId;
 
@@ -28,8 +28,13 @@ pub(in crate::cli) struct ShowStatus {
 
 impl ShowStatus {
     pub(super) async fn run(self) -> Result<Finished, Failure> {
-        Ok(report(&self.nodes.client()?.status().await?).into())
+        ask(&self.nodes.client()?).await
     }
+}
+
+/// Asks all nodes.
+pub(super) async fn ask(client: &Client) -> Result<Finished, Failure> {
+    Ok(report(&client.status().await?).into())
 }
 
 fn report(report: &StatusReport) -> Report {

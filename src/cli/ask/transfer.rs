@@ -1,12 +1,14 @@
 //! `paxbank transfer`: moves money, once.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Deadline, Nodes, Until};
 use crate::cli::signals::Signals;
 use crate::cli::{Failure, Finished, Report};
-use crate::client::{ClientError, Outcome, Unknown, Why};
+use crate::client::{Client, ClientError, Outcome, Unknown, Why};
 use crate::ledger::{Approval, Request, Wait};
 use crate::render::{reason_text, transfer_text};
 use crate::types::{AccountId, Amount, TransferId};
@@ -50,14 +52,33 @@ impl MakeTransfer {
         let id = self.id.unwrap_or_else(|| client.new_id());
         let request = Request { id, from, to, amount, wait: wait.into() };
         let mut signals = Signals::new()?;
-        let told = tokio::select! {
-            biased;
-            told = client.transfer(request, self.deadline.deadline) => told,
-            // It may be on its way, or executed: whoever interrupts this must get the id to ask for.
-            _ = signals.next() => Ok(interrupted(id)),
-        };
-        finished(&transfer_text(from, to, amount), id, request.wait, told)
+        ask(&client, request, self.deadline.deadline, signals.next(), Typed::CommandLine).await
     }
+}
+
+/// Where commands are typed: how to ask again differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Typed {
+    CommandLine,
+    Shell,
+}
+
+/// Asks the home, until `stop`.
+pub(super) async fn ask<T>(
+    client: &Client,
+    request: Request,
+    within: Duration,
+    stop: impl Future<Output = T>,
+    typed: Typed,
+) -> Result<Finished, Failure> {
+    let Request { id, from, to, amount, wait } = request;
+    let told = tokio::select! {
+        biased;
+        told = client.transfer(request, within) => told,
+        // It may be on its way, or executed: whoever interrupts this must get the id to ask for.
+        _ = stop => Ok(interrupted(id)),
+    };
+    finished(&transfer_text(from, to, amount), id, wait, told, typed)
 }
 
 /// The outcome of a transfer that is waited for no longer.
@@ -71,6 +92,7 @@ pub(super) fn finished(
     id: TransferId,
     wait: Wait,
     told: Result<Outcome, ClientError>,
+    typed: Typed,
 ) -> Result<Finished, Failure> {
     let outcome = &told.map_err(|error| match error {
         ClientError::NoNode(_) => {
@@ -90,7 +112,12 @@ pub(super) fn finished(
         Outcome::Approved(_) => 0,
         Outcome::Refused(_) => 1,
         Outcome::Unknown(_) => {
-            human.push_str(&format!("\nAsk again with the same command and --id {id}, or with: paxbank outcome {id}"));
+            human.push_str(&match typed {
+                Typed::CommandLine => {
+                    format!("\nAsk again with the same command and --id {id}, or with: paxbank outcome {id}")
+                }
+                Typed::Shell => format!("\nAsk what became of it with: outcome {id}"),
+            });
             4
         }
     };

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use redis_server::RedisServer;
 
-#[path = "common/redis.rs"]
+#[path = "../common/redis.rs"]
 mod redis_server;
+
+mod interactive;
 
 /// The example, built from the sources as they are now: a test alone does not make cargo build it.
 fn example() -> &'static Path {

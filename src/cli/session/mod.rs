@@ -1,0 +1,253 @@
+//! A session of commands in the language of [`crate::shell`]: typed at a prompt, given as one text, or read from a pipe.
+//! What executes them is an [`Executor`]; here is where they come from, how results are told, and when it ends.
+
+mod history;
+mod lines;
+mod prompt;
+
+use std::io::IsTerminal as _;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clap::Args;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::signals::Signals;
+use super::{Failure, Finished, Output, Report, conclude};
+use crate::shell::{Command, Grammar, Names, help, parse};
+use lines::{Lines, Read};
+
+/// Where the commands of a session come from, and how far it goes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SessionArgs {
+    /// Commands to run instead of those of stdin, with ; or line ends between them.
+    #[arg(short = 'c', long = "commands", value_name = "COMMANDS")]
+    pub commands: Option<String>,
+    /// In a script, go on after a command that failed.
+    #[arg(long)]
+    pub keep_going: bool,
+}
+
+/// What executes commands.
+pub trait Executor {
+    /// Executes one, and tells what came of it. Once `stop` is notified nobody waits for that any longer: it returns soon,
+    /// and what it began is still named. It is never asked for help, nor to quit.
+    fn execute(&mut self, command: Command, stop: &Notify) -> impl Future<Output = Result<Finished, Failure>>;
+
+    /// A prompt is about to be shown: time to learn what it may complete.
+    fn prepare(&mut self) {}
+}
+
+/// The names that a prompt completes, shared with whoever learns them.
+#[derive(Clone, Debug, Default)]
+pub struct KnownNames(Arc<Mutex<Names>>);
+
+impl KnownNames {
+    /// The names, to read or to add to.
+    pub fn lock(&self) -> MutexGuard<'_, Names> {
+        // Sets of names are whole whatever happened to the last who held them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session.
+pub struct Session {
+    /// Whose it is: named in errors, shown by the prompt, and its history is of its own.
+    pub program: &'static str,
+    /// What can be said.
+    pub grammar: Grammar,
+    /// How results are told: as JSON, each command's is one line.
+    pub output: Output,
+    /// What a prompt completes.
+    pub names: KnownNames,
+    /// Where the commands come from.
+    pub arguments: SessionArgs,
+}
+
+/// How a session goes on after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    End,
+}
+
+/// How far a session came.
+struct Progress {
+    /// At a prompt errors end nothing.
+    prompt: bool,
+    /// The number of the line, where there can be several.
+    line: Option<usize>,
+    /// The exit status of the last command that failed.
+    status: u8,
+}
+
+/// What to tell where nobody waited for the answer.
+pub fn interrupted() -> Failure {
+    let message = "interrupted: nobody waited for the answer".to_owned();
+    Failure { code: "interrupted", status: 4, message }
+}
+
+impl Session {
+    /// Whether commands come from a person at a terminal.
+    pub fn at_terminal(&self) -> bool {
+        self.arguments.commands.is_none() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    }
+
+    /// Runs all commands, and returns the exit status: that of the last one that failed; after a prompt always 0.
+    ///
+    /// # Errors
+    /// Where no session can begin.
+    pub async fn run(self, executor: &mut impl Executor) -> Result<u8, Failure> {
+        // Before the first command: from then on a signal ends the session, not the process.
+        let mut signals = Signals::new()?;
+        let mut progress = Progress { prompt: self.at_terminal(), line: None, status: 0 };
+        let (mut lines, numbered) = match &self.arguments.commands {
+            Some(text) => (Lines::given(text), text.trim_end().contains('\n')),
+            None if progress.prompt => (Lines::typed(self.program, self.grammar, self.names.clone())?, false),
+            None => (Lines::piped()?, true),
+        };
+        let mut count = 0;
+        loop {
+            if progress.prompt {
+                executor.prepare();
+            }
+            let read = tokio::select! {
+                biased;
+                _ = signals.next() => Read::End,
+                read = lines.next() => read,
+            };
+            count += 1;
+            progress.line = numbered.then_some(count);
+            let then = match read {
+                Read::Line(line) => self.line(&line, &mut progress, executor, &mut signals).await,
+                Read::Cleared => Then::GoOn,
+                Read::End => Then::End,
+                Read::Failed(message) => {
+                    // No mistake of whoever types: the session failed, at a prompt too.
+                    progress.prompt = false;
+                    self.tell(Err(Failure::usage(message)), &mut progress);
+                    Then::End
+                }
+            };
+            if then == Then::End {
+                break;
+            }
+        }
+        lines.leave();
+        Ok(if progress.prompt { 0 } else { progress.status })
+    }
+
+    /// Runs the commands of one line.
+    async fn line(
+        &self,
+        line: &str,
+        progress: &mut Progress,
+        executor: &mut impl Executor,
+        signals: &mut Signals,
+    ) -> Then {
+        let commands = match parse(line, self.grammar) {
+            Ok(commands) => commands,
+            Err(error) => return self.tell(Err(Failure::usage(error.to_string())), progress),
+        };
+        for command in commands {
+            let then = match command {
+                Command::Quit => Then::End,
+                Command::Help(word) => {
+                    let human = help(word, self.grammar);
+                    let json = json!({ "help": human });
+                    self.tell(Ok(Report { human, json }.into()), progress)
+                }
+                command => self.execute(command, progress, executor, signals).await,
+            };
+            if then == Then::End {
+                return Then::End;
+            }
+        }
+        Then::GoOn
+    }
+
+    async fn execute(
+        &self,
+        command: Command,
+        progress: &mut Progress,
+        executor: &mut impl Executor,
+        signals: &mut Signals,
+    ) -> Then {
+        let stop = Notify::new();
+        let mut signal = None;
+        let told = {
+            let mut told = pin!(executor.execute(command, &stop));
+            loop {
+                tokio::select! {
+                    biased;
+                    told = &mut told => break told,
+                    name = signals.next() => {
+                        // Whoever asks twice does not want to hear what was begun.
+                        if signal.replace(name).is_some() {
+                            break Err(interrupted());
+                        }
+                        stop.notify_one();
+                    }
+                }
+            }
+        };
+        let then = self.tell(told, progress);
+        match signal {
+            // At a prompt Ctrl-C ends the command, not the session.
+            None => then,
+            Some("Ctrl-C") if progress.prompt => then,
+            Some(_) => Then::End,
+        }
+    }
+
+    /// Prints what came of a command, and says whether the session goes on.
+    fn tell(&self, told: Result<Finished, Failure>, progress: &mut Progress) -> Then {
+        let failed = told.is_err();
+        let status = match told {
+            Ok(Finished { report, status }) => {
+                match (report, self.output) {
+                    (Some(report), Output::Human) if !report.human.is_empty() => conclude(report.human.trim_end()),
+                    (Some(report), Output::Json) => conclude(&report.json.to_string()),
+                    _ => {}
+                }
+                status
+            }
+            Err(failure) => {
+                self.tell_failure(&failure, progress);
+                failure.status
+            }
+        };
+        if status != 0 {
+            progress.status = status;
+        }
+        // A refusal by the bank is a result; what is worse than that leaves open what the rest of a script rests on.
+        if status <= 1 || progress.prompt || self.arguments.keep_going {
+            return Then::GoOn;
+        }
+        if !failed && self.output == Output::Human {
+            eprintln!("{}the script ends here; --keep-going goes on", self.place(progress));
+        }
+        Then::End
+    }
+
+    fn tell_failure(&self, failure: &Failure, progress: &Progress) {
+        let Failure { code, message, .. } = failure;
+        match (self.output, progress.line) {
+            (Output::Human, _) => eprintln!("{}{message}", self.place(progress)),
+            (Output::Json, None) => conclude(&json!({ "error": { "code": code, "message": message } }).to_string()),
+            (Output::Json, Some(line)) => {
+                conclude(&json!({ "error": { "code": code, "message": message, "line": line } }).to_string());
+            }
+        }
+    }
+
+    /// What an error on stderr begins with.
+    fn place(&self, progress: &Progress) -> String {
+        match progress.line {
+            Some(line) => format!("{}: line {line}: ", self.program),
+            None if progress.prompt => String::new(),
+            None => format!("{}: ", self.program),
+        }
+    }
+}
