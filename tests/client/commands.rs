@@ -15,7 +15,7 @@ use crate::reads::{chain, operation, page};
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 /// Runs the command in a process of its own, while the nodes of this one answer.
-async fn paxbank(arguments: &[&str]) -> Output {
+pub async fn paxbank(arguments: &[&str]) -> Output {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
     command.args(arguments).env_remove("PAXBANK_NODES");
     #[allow(clippy::disallowed_methods, reason = "the thread waits for the process, the nodes go on")]
@@ -23,7 +23,7 @@ async fn paxbank(arguments: &[&str]) -> Output {
 }
 
 /// Its exit status, and the one JSON value on stdout.
-async fn json_of(arguments: &[&str]) -> (i32, Value) {
+pub async fn json_of(arguments: &[&str]) -> (i32, Value) {
     let output = paxbank(&[arguments, &["--output", "json"]].concat()).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
     let value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
@@ -31,7 +31,7 @@ async fn json_of(arguments: &[&str]) -> (i32, Value) {
 }
 
 /// Its exit status, and the text on stdout.
-async fn text_of(arguments: &[&str]) -> (i32, String) {
+pub async fn text_of(arguments: &[&str]) -> (i32, String) {
     let output = paxbank(arguments).await;
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
@@ -164,7 +164,7 @@ async fn where_no_node_is_reached_the_status_is_3() {
     let file = directory.path().join("transfers.txt");
     std::fs::write(&file, "(A, B, 4)\n").unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 10] = [
         &["transfer", "A", "B", "1", "--deadline", "100ms"],
         &["outcome", ID],
         &["balance", "A"],
@@ -173,6 +173,8 @@ async fn where_no_node_is_reached_the_status_is_3() {
         &["settle"],
         &["run", file],
         &["verify"],
+        &["follow"],
+        &["follow", "--from", "1"],
     ];
     for command in commands {
         let (status, value) = json_of(&[command, &["--nodes", &nodes]].concat()).await;

@@ -3,6 +3,7 @@
 
 mod commands;
 mod faults;
+mod follow;
 mod node;
 mod reads;
 mod transfers;

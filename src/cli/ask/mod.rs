@@ -3,6 +3,8 @@
 
 mod balance;
 mod chain;
+mod feed;
+mod follow;
 mod listing;
 mod log;
 mod open;
@@ -31,6 +33,7 @@ pub(super) enum Ask {
     Balance(balance::ShowBalance),
     Log(log::ShowLog),
     Chain(chain::ShowChain),
+    Follow(follow::Follow),
     Settle(settle::Settle),
     Status(status::ShowStatus),
     Run(run::RunFile),
@@ -50,6 +53,7 @@ impl Ask {
                 Self::Balance(command) => command.run().await,
                 Self::Log(command) => command.run(output).await,
                 Self::Chain(command) => command.run(output).await,
+                Self::Follow(command) => command.run().await,
                 Self::Settle(command) => command.run().await,
                 Self::Status(command) => command.run().await,
                 Self::Run(command) => command.run(output).await,
