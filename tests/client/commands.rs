@@ -164,7 +164,7 @@ async fn where_no_node_is_reached_the_status_is_3() {
     let file = directory.path().join("transfers.txt");
     std::fs::write(&file, "(A, B, 4)\n").unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 11] = [
         &["transfer", "A", "B", "1", "--deadline", "100ms"],
         &["outcome", ID],
         &["balance", "A"],
@@ -175,6 +175,7 @@ async fn where_no_node_is_reached_the_status_is_3() {
         &["verify"],
         &["follow"],
         &["follow", "--from", "1"],
+        &["export", file, "--force"],
     ];
     for command in commands {
         let (status, value) = json_of(&[command, &["--nodes", &nodes]].concat()).await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod export;
 mod faults;
 mod follow;
 mod node;

@@ -127,7 +127,8 @@ impl Follow {
                 let report = client.status().await?;
                 let ends = report.nodes.values().flatten().map(|status| (status.height, status.tip));
                 let (height, tip) = ends.max_by_key(|(height, _)| *height).unwrap_or_default();
-                (height.next(), Some(tip), height.next())
+                let next = Height(height.0.saturating_add(1));
+                (next, Some(tip), next)
             }
         };
         Ok((Feed::new(client, next, tip), first))

@@ -1,10 +1,13 @@
 //! The commands that ask a running bank, one file each. Asking is the client library's; here is what to ask, and how to
 //! tell the answer.
 
+mod archive;
 mod balance;
 mod chain;
+mod export;
 mod feed;
 mod follow;
+mod import;
 mod listing;
 mod log;
 mod open;
@@ -38,6 +41,8 @@ pub(super) enum Ask {
     Status(status::ShowStatus),
     Run(run::RunFile),
     Verify(verify::Verify),
+    Export(export::Export),
+    Import(import::Import),
 }
 
 impl Ask {
@@ -58,6 +63,8 @@ impl Ask {
                 Self::Status(command) => command.run().await,
                 Self::Run(command) => command.run(output).await,
                 Self::Verify(command) => command.run().await,
+                Self::Export(command) => command.run(output).await,
+                Self::Import(command) => command.run().await,
             }
         })
     }
@@ -74,6 +81,10 @@ pub(super) struct Nodes {
 
 impl Nodes {
     fn client(&self) -> Result<Client, Failure> {
+        self.client_with(ClientOptions::default())
+    }
+
+    fn client_with(&self, options: ClientOptions) -> Result<Client, Failure> {
         let given = self.nodes.iter().flat_map(|nodes| nodes.split(',')).map(str::trim);
         let addresses: Vec<&str> = given.filter(|address| !address.is_empty()).collect();
         if let Some(wrong) = addresses.iter().find(|address| !is_address(address)) {
@@ -81,7 +92,7 @@ impl Nodes {
                 "{wrong:?} is no address; give HOST:PORT, such as 127.0.0.1:8001, with commas between several"
             )));
         }
-        Client::new(addresses, ClientOptions::default()).map_err(|_| {
+        Client::new(addresses, options).map_err(|_| {
             Failure::usage(
                 "no node is given; say where nodes listen for clients, such as --nodes 127.0.0.1:8001,127.0.0.1:8002, \
                  or export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002",

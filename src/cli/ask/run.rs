@@ -252,7 +252,8 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn shown(file: &Path) -> String {
+/// What messages call a file.
+pub(super) fn shown(file: &Path) -> String {
     if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() }
 }
 

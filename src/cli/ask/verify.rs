@@ -99,7 +99,7 @@ impl Verify {
 }
 
 /// Applies a block as a node must: hash, parent, state, seqs, every entry; then the sum of all balances (R12).
-fn step(bank: &mut Bank, genesis: &Genesis, block: &Arc<Block>) -> Result<(), String> {
+pub(super) fn step(bank: &mut Bank, genesis: &Genesis, block: &Arc<Block>) -> Result<(), String> {
     let delta = bank.check(block).map_err(|fault| fault.to_string())?;
     bank.advance(delta);
     let sum = bank.balances().values().try_fold(Amount::ZERO, |sum, amount| sum.checked_add(*amount));
@@ -125,7 +125,7 @@ fn compare(node: NodeId, hashes: Vec<Hash>, reference: &mut Option<Reference>) -
 }
 
 /// Why a chain is not verified.
-enum Fault {
+pub(super) enum Fault {
     Damage(Failure),
     NotHeard(ClientError),
 }
@@ -136,7 +136,7 @@ impl Fault {
     }
 
     /// A node that cannot read its store, or tells what does not decode, is damaged; any other was not heard.
-    fn of(node: NodeId, error: ClientError) -> Self {
+    pub(super) fn of(node: NodeId, error: ClientError) -> Self {
         match error.node_error().as_deref() {
             Some(NodeError::Garbled { why, .. }) => Self::damage(format!("the chain of node {node}: {why}")),
             Some(NodeError::Failed { failure, .. }) if error.code() == "store" => {
