@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod doctor;
 mod export;
 mod faults;
 mod follow;

@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 
 mod crashes;
+mod followers;
 mod lost_disks;
 mod operators;
 mod partitions;

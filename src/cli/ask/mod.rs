@@ -4,6 +4,7 @@
 mod archive;
 mod balance;
 mod chain;
+mod doctor;
 mod export;
 mod feed;
 mod follow;
@@ -43,6 +44,7 @@ pub(super) enum Ask {
     Verify(verify::Verify),
     Export(export::Export),
     Import(import::Import),
+    Doctor(doctor::Doctor),
 }
 
 impl Ask {
@@ -65,6 +67,7 @@ impl Ask {
                 Self::Verify(command) => command.run().await,
                 Self::Export(command) => command.run(output).await,
                 Self::Import(command) => command.run().await,
+                Self::Doctor(command) => command.run().await,
             }
         })
     }
@@ -80,6 +83,11 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
+    /// Whether there are any.
+    fn is_given(&self) -> bool {
+        self.nodes.is_some()
+    }
+
     fn client(&self) -> Result<Client, Failure> {
         self.client_with(ClientOptions::default())
     }
