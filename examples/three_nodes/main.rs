@@ -7,6 +7,7 @@ mod bank;
 mod report;
 mod story;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Without FILE: a worked example with 100 on each account, told step by step; in the end a node is killed in the middle
 /// of a round, and comes back.
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, before_long_help = EXAMPLES, after_long_help = NOTES)]
 struct Arguments {
     /// Transfers to run, one triplet per line: (A, B, 4). Blanks, empty lines and # comments are allowed.
     file: Option<PathBuf>,
@@ -58,8 +59,9 @@ const EXAMPLES: &str = "Examples:
   three_nodes transfers.txt --opening 10         a file of transfers, 10 on each account
   three_nodes transfers.txt --store redb:bank    the same, kept in the directory bank: a second run goes on there
   three_nodes --store redis://127.0.0.1:6379/0   kept in the Redis that `redis-server redis.conf` starts
-  three_nodes --output json                      one JSON object for programs
+  three_nodes --output json                      one JSON object for programs";
 
+const NOTES: &str = "\
 RUST_LOG=info shows what the nodes log, on stderr.";
 
 fn main() -> ExitCode {
@@ -67,7 +69,9 @@ fn main() -> ExitCode {
     paxos_banking::node::abort_on_panic();
     let filter = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::ERROR));
-    tracing_subscriber::registry().with(fmt::layer().with_writer(std::io::stderr)).with(filter).init();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    tracing_subscriber::registry().with(layer).with(filter).init();
     match actix_rt::System::new().block_on(run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -65,10 +65,19 @@ async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
 }
 
 #[tokio::test]
-async fn every_command_shows_examples_in_its_help() {
-    for command in ["transfer", "open", "outcome", "balance", "log", "chain", "settle", "status", "run", "verify"] {
-        let (status, help) = text_of(&[command, "--help"]).await;
-        assert!(status == 0 && help.contains(&format!("paxbank {command}")), "{help}");
+async fn the_help_of_every_command_begins_with_examples_and_its_short_form_has_none() {
+    let (_, whole) = text_of(&["help"]).await;
+    let commands = whole.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let named = commands.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let names: Vec<_> =
+        named.map(|line| line.split_whitespace().next().unwrap()).filter(|name| *name != "help").collect();
+    assert!(names.contains(&"transfer") && names.contains(&"follow") && names.len() >= 18, "{names:?}");
+    for name in names {
+        let (status, help) = text_of(&[name, "--help"]).await;
+        assert!(status == 0 && help.starts_with("Examples:\n"), "{help}");
+        assert!(help.split("\n\n").next().unwrap().contains(&format!("paxbank {name}")), "{help}");
+        let (status, short) = text_of(&[name, "-h"]).await;
+        assert!(status == 0 && !short.contains("Examples:") && short.lines().count() < 40, "{short}");
     }
 }
 

@@ -165,3 +165,30 @@ async fn a_file_of_another_bank_is_compared_with_nothing() {
     let (status, value) = json_of(&["import", file, "--compare", "--nodes", &b.address]).await;
     assert_eq!((status, &value["error"]["code"]), (2, &json!("wrong_cluster")), "{value}");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_interrupted_export_leaves_nothing_behind() {
+    let mut bank = Bank::new().await;
+    let (welcome, genesis, blocks) = (bank.welcome("A"), bank.genesis.clone(), chain(5));
+    let a = bank.start_bare("A", move |call| match call.ask {
+        Ask::Chain { from, .. } if from > Height(2) => vec![],
+        _ => answer(&welcome, &genesis, &blocks, call),
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bank.jsonl");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
+    command.arg("export").arg(&path).args(["--nodes", &a.address, "--deadline", "60s"]).kill_on_drop(true);
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let calls = a.calls.clone();
+    let waits = |ask: &Ask| matches!(ask, Ask::Chain { from, .. } if *from > Height(2));
+    while !calls.lock().unwrap().iter().any(waits) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(files(directory.path()).len(), 1, "it is under way, under another name");
+    assert!(!path.exists());
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().await.unwrap().code(), Some(130));
+    assert_eq!(files(directory.path()), Vec::<String>::new());
+}

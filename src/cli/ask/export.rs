@@ -24,14 +24,15 @@ const EXAMPLES: &str = "Examples:
   paxbank export - | gzip > bank.jsonl.gz
   paxbank import bank.jsonl --compare          what it holds, and whether the nodes hold the same";
 
-const NOTES: &str = "The file holds the genesis and every block up to the height that the longest chain had at the beginning, a line of JSON
-each (docs/export.md). Every block is verified as it is written. The blocks come from any nodes; where one goes away, another
-one is asked.
+const NOTES: &str = "\
+The file holds the genesis and every block up to the height that the longest chain had at the beginning, a line of
+JSON each (docs/export.md). Every block is verified as it is written. The blocks come from any nodes; where one goes
+away, another one is asked.
 
 The file gets its name when it is whole, and on the disk: under that name there is never half a chain.
 
-Exit status: 0 written, 2 wrong use, or the file cannot be written, 3 no node reachable that could answer, 5 a node tells what
-is no chain, 130 interrupted.";
+Exit status: 0 written, 2 wrong use, or the file cannot be written, 3 no node reachable that could answer, 5 a node
+tells what is no chain, 130 interrupted.";
 
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);

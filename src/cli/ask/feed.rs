@@ -16,7 +16,7 @@ use crate::types::{Hash, Height, NodeId};
 const SAME_WITHIN: Duration = Duration::from_secs(1);
 /// How long all of them may take: enough for one that hangs, and another one after it.
 const ANY_WITHIN: Duration = Duration::from_secs(10);
-/// How often all nodes are asked how far they are. A node that was cut off from the others answers, but has nothing new.
+/// How often all nodes are asked how far they are. One that was cut off from the others answers, but has nothing new.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// A walk along the chain.
@@ -70,8 +70,8 @@ impl Feed {
         if let Some(tip) = self.tip.filter(|tip| *tip != block.parent()) {
             let node = self.node.map_or_else(|| "a node".to_owned(), |node| format!("node {node}"));
             return Err(Failure::damage(format!(
-                "block {height} of {node} does not follow on the one before: its parent is {}, and that one has the hash \
-                 {tip}. Compare all chains with paxbank verify",
+                "block {height} of {node} does not follow on the one before: its parent is {}, and that one has the \
+                 hash {tip}. Compare all chains with paxbank verify",
                 block.parent()
             )));
         }

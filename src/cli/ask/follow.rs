@@ -20,12 +20,13 @@ const EXAMPLES: &str = "Examples:
   paxbank follow --from 1              everything
   paxbank follow --from 1 --count 10 | jq .entries";
 
-const NOTES: &str = "Each block is one line of JSON, in the form that paxbank chain --output json gives it, written at once. No height is left
-out, none comes twice, and each block is checked to follow on the one before. Where a node goes away, others are asked;
-where all are away, it goes on as soon as one is back. That is told on stderr.
+const NOTES: &str = "\
+Each block is one line of JSON, in the form that paxbank chain --output json gives it, written at once. No height is
+left out, none comes twice, and each block is checked to follow on the one before. Where a node goes away, others
+are asked; where all are away, it goes on as soon as one is back. That is told on stderr.
 
-Exit status: 0 after Ctrl-C, SIGTERM or --count blocks, and where nobody reads its output any more; 2 wrong use, 3 no node
-reachable at the start, 5 a block does not follow on the one before.";
+Exit status: 0 after Ctrl-C, SIGTERM or --count blocks, and where nobody reads its output any more; 2 wrong use, 3
+no node reachable at the start, 5 a block does not follow on the one before.";
 
 /// Longest pause between two questions while no node answers.
 const PAUSE_MAX: Duration = Duration::from_secs(5);

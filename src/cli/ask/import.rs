@@ -22,12 +22,14 @@ const EXAMPLES: &str = "Examples:
   paxbank import bank.jsonl --compare --nodes 127.0.0.1:8001,127.0.0.1:8002
   gunzip -c bank.jsonl.gz | paxbank import -";
 
-const NOTES: &str = "The whole file is computed again: the bank's id, every hash, every parent, every state, every entry, and that no money is made
-or lost. It writes into no node's store, and nothing does: a node promises more than its chain tells (its votes, its own log),
-so that a store put together from elsewhere is a lost disk.
+const NOTES: &str = "\
+The whole file is computed again: the bank's id, every hash, every parent, every state, every entry, and that no
+money is made or lost. It writes into no node's store, and nothing does: a node promises more than its chain tells
+(its votes, its own log), so that a store put together from elsewhere is a lost disk.
 
-Exit status: 0 intact, and with --compare no node that was heard holds another block; 2 wrong use, or another bank; 3 no node
-reachable to compare with; 5 the file is damaged (the first fault is named by its line), or a node holds another block.";
+Exit status: 0 intact, and with --compare no node that was heard holds another block; 2 wrong use, or another bank;
+3 no node reachable to compare with; 5 the file is damaged (the first fault is named by its line), or a node holds
+another block.";
 
 /// Verifies an exported chain and tells what it holds. Writes into no store.
 #[derive(Args)]

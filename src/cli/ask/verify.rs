@@ -14,17 +14,18 @@ use crate::types::{Amount, Hash, Height, NodeId};
 
 const EXAMPLES: &str = "Examples:
   paxbank verify
-  paxbank verify --output json
+  paxbank verify --output json";
 
-Of each node the whole chain is fetched, page by page, and computed again: every hash, every parent, every entry, every
-balance, and that no money is made or lost. Then the chains are compared as far as each two go.
+const NOTES: &str = "\
+Of each node the whole chain is fetched, page by page, and computed again: every hash, every parent, every entry,
+every balance, and that no money is made or lost. Then the chains are compared as far as each two go.
 
-Exit status: 0 all that was heard is sound (nodes that were not heard are named), 3 no node reachable, 5 a chain is damaged,
-or two differ.";
+Exit status: 0 all that was heard is sound (nodes that were not heard are named), 3 no node reachable, 5 a chain is
+damaged, or two differ.";
 
 /// Verifies the chains of all nodes, and compares them.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct Verify {
     /// How long to try to reach the nodes, all at the same time, and then for each page: 500ms, 10s, 2m.
     #[command(flatten)]
