@@ -16,6 +16,12 @@ const FORMAT: u32 = 1;
 /// Longest line: a block of the largest reply, each byte of which takes less than four here.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
+/// What the first line of every format tells.
+#[derive(Deserialize)]
+struct FormatLine {
+    format: u32,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GenesisLine {
@@ -138,20 +144,25 @@ impl Archive {
     /// nothing is missing at its end. `name` is what messages call it; they say in which line the first fault is.
     pub(super) fn read(name: &str, input: impl BufRead) -> Result<Self, Failure> {
         let mut lines = Lines { name, input, number: 0, buffer: Vec::new() };
-        let first: Option<GenesisLine> = lines.next("the genesis of an exported chain")?;
-        let first = first.ok_or_else(|| lines.damage("there is nothing"))?;
+        if !lines.next()? {
+            return Err(lines.damage("there is nothing"));
+        }
+        // Alone, and before the rest: a later format may have other fields.
+        let first: FormatLine = lines.parse("the genesis of an exported chain")?;
         if first.format > FORMAT {
             let message =
                 format!("{name} has format {}, this program reads up to {FORMAT}; use a newer one", first.format);
             return Err(Failure::usage(message));
         }
+        let first: GenesisLine = lines.parse("the genesis of an exported chain")?;
         let genesis = Genesis::new(first.nodes, first.opening).map_err(|error| lines.damage(&error.to_string()))?;
         if genesis.id() != first.cluster {
             let what = format!("it names the bank {}, its nodes and balances make {}", first.cluster, genesis.id());
             return Err(lines.damage(&what));
         }
         let (mut bank, mut hashes, mut entries) = (Bank::new(&genesis), vec![genesis.id()], 0);
-        while let Some(line) = lines.next::<BlockLine>("a block")? {
+        while lines.next()? {
+            let line: BlockLine = lines.parse("a block")?;
             if bank.height() == first.height {
                 return Err(lines.damage(&format!("the first line says that block {} is the last", first.height)));
             }
@@ -180,19 +191,19 @@ struct Lines<'a, R> {
 }
 
 impl<R: BufRead> Lines<'_, R> {
-    /// The next line, which must be `what`; none at the end.
-    fn next<T: for<'de> Deserialize<'de>>(&mut self, what: &str) -> Result<Option<T>, Failure> {
+    /// Goes to the next line; false at the end.
+    fn next(&mut self) -> Result<bool, Failure> {
         self.buffer.clear();
         self.number += 1;
         let read = self.input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut self.buffer);
         read.map_err(|error| Failure::usage(format!("{}, line {}: cannot be read: {error}", self.name, self.number)))?;
-        if self.buffer.is_empty() {
-            return Ok(None);
-        }
-        match serde_json::from_slice(&self.buffer) {
-            Ok(line) => Ok(Some(line)),
-            Err(error) => Err(self.damage(&format!("this is not {what}: {}", reason(&error)))),
-        }
+        Ok(!self.buffer.is_empty())
+    }
+
+    /// The line, which must be `what`.
+    fn parse<T: for<'de> Deserialize<'de>>(&self, what: &str) -> Result<T, Failure> {
+        let wrong = |error| self.damage(&format!("this is not {what}: {}", reason(&error)));
+        serde_json::from_slice(&self.buffer).map_err(wrong)
     }
 
     fn damage(&self, what: &str) -> Failure {

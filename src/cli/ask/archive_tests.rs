@@ -94,7 +94,7 @@ fn lines_that_are_missing_doubled_or_exchanged_are_found() {
 #[test]
 fn what_has_no_hash_of_its_own_is_held_by_the_others() {
     let mut lines = file();
-    let newer = lines[0].replace("\"format\":1", "\"format\":2");
+    let newer = lines[0].replace("\"format\":1", "\"format\":2,\"blocks\":2");
     assert_eq!(fault(&[newer]).0, 2, "not damaged, but of a newer program");
     lines[0] = lines[0].replace("\"A\":100", "\"A\":101");
     assert!(fault(&lines).1.starts_with("bank, line 1: it names the bank "));

@@ -57,11 +57,26 @@ impl Feed {
         if let Some((node, _)) = self.longest.borrow_and_update().filter(|(_, height)| *height >= self.next) {
             self.node = Some(node);
         }
-        let within = if self.node.is_some() { SAME_WITHIN } else { ANY_WITHIN };
-        let mut pages = self.client.chain(self.node, self.next, to, within);
-        let page = pages.next().await;
-        self.node = if page.is_ok() { pages.node() } else { None };
-        page.map(Option::unwrap_or_default).map_err(Trouble::of)
+        if let Some(node) = self.node.take() {
+            match self.ask(Some(node), to, SAME_WITHIN).await {
+                // It may be gone: whoever else is there is asked at once.
+                Err(Trouble::Passing(_)) => {}
+                told => return told,
+            }
+        }
+        self.ask(None, to, ANY_WITHIN).await
+    }
+
+    async fn ask(
+        &mut self,
+        node: Option<NodeId>,
+        to: Option<Height>,
+        within: Duration,
+    ) -> Result<Vec<Arc<Block>>, Trouble> {
+        let mut pages = self.client.chain(node, self.next, to, within);
+        let page = pages.next().await.map_err(Trouble::of)?;
+        self.node = pages.node();
+        Ok(page.unwrap_or_default())
     }
 
     /// Goes on to `block`, which must be the next: it follows on the one before, or there are two histories.
