@@ -10,6 +10,7 @@ mod report;
 mod story;
 mod wire;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Without FILE: a worked example with 100 on each account, told step by step; in the end a node is killed in the middle
 /// of a round, and comes back.
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, before_long_help = EXAMPLES, after_long_help = NOTES)]
 struct Arguments {
     /// Transfers to run, one triplet per line: (A, B, 4). Blanks, empty lines and # comments are allowed.
     #[arg(conflicts_with_all = ["interactive", "commands", "keep_going"])]
@@ -66,8 +67,9 @@ const EXAMPLES: &str = "Examples:
   three_nodes --store redis://127.0.0.1:6379/0   kept in the Redis that `redis-server redis.conf` starts
   three_nodes --output json                      one JSON object for programs
   three_nodes --interactive                      a prompt: help lists what can be said to it
-  three_nodes --interactive -c 'kill C; A B 150; A B 30; revive C; status'
+  three_nodes --interactive -c 'kill C; A B 150; A B 30; revive C; status'";
 
+const NOTES: &str = "\
 RUST_LOG=info shows what the nodes log, on stderr.";
 
 fn main() -> ExitCode {
@@ -75,7 +77,9 @@ fn main() -> ExitCode {
     paxos_banking::node::abort_on_panic();
     let filter = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::ERROR));
-    tracing_subscriber::registry().with(fmt::layer().with_writer(std::io::stderr)).with(filter).init();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    tracing_subscriber::registry().with(layer).with(filter).init();
     match actix_rt::System::new().block_on(run(arguments)) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

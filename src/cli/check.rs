@@ -12,7 +12,7 @@ use crate::types::Amount;
 
 /// Verifies stores while no node uses them: every checksum, every hash, every entry; then compares their chains.
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(before_long_help = "Examples:
   paxbank check --store redb:bank
   paxbank check --store redis://127.0.0.1:6379/0")]
 pub(super) struct Check {
@@ -39,7 +39,8 @@ impl Check {
     }
 }
 
-fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+/// The files of the stores in a directory.
+pub(super) fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let shown = directory.display();
     let cannot = |error| Failure::usage(format!("{shown} cannot be read: {error}; give the directory of the stores"));
     let entries = std::fs::read_dir(directory).map_err(cannot)?;

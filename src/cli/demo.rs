@@ -29,8 +29,9 @@ use crate::wire::client::State;
 const EXAMPLES: &str = "Examples:
   paxbank demo
   paxbank demo --opening 1000 --keep bank       the stores stay in the directory bank; run it again to go on
-  paxbank demo -c 'A B 30; B C 120; chain'
+  paxbank demo -c 'A B 30; B C 120; chain'";
 
+const NOTES: &str = "\
 The nodes A, B and C listen for clients on ports of this machine; other terminals join in with the line that is printed. The
 commands are those of paxbank shell. quit, Ctrl-D and SIGTERM stop the nodes in order, and the end of a script does.
 
@@ -38,7 +39,7 @@ Exit status: 0, or that of the last command of a script that failed.";
 
 /// Starts a bank of three nodes in this process, and asks it, command by command.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct RunDemo {
     /// What is on each node's account in the beginning, in the smallest unit.
     #[arg(long, value_name = "AMOUNT", default_value = "100", allow_hyphen_values = true)]

@@ -1,5 +1,6 @@
 //! Logs of a node, on stderr: stdout is for results.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 
 use tracing::Level;
@@ -21,8 +22,29 @@ pub(super) fn to_stderr(json: bool, level: Level) -> Result<(), Failure> {
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = match json {
         true => layer.json().flatten_event(true).boxed(),
-        false => layer.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+        false => layer.with_ansi(has_colours()).with_target(false).boxed(),
     };
     tracing_subscriber::registry().with(layer).with(filter).init();
     Ok(())
+}
+
+/// Whether stderr is a terminal whose user has nothing against colours (<https://no-color.org>).
+fn has_colours() -> bool {
+    std::io::stderr().is_terminal() && !refuses_colours(std::env::var_os("NO_COLOR"))
+}
+
+/// An empty variable says nothing.
+fn refuses_colours(no_color: Option<OsString>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_variable_holds_is_a_refusal_but_nothing_is_none() {
+        assert!(refuses_colours(Some("1".into())) && refuses_colours(Some("0".into())));
+        assert!(!refuses_colours(Some("".into())) && !refuses_colours(None));
+    }
 }

@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod demo;
 mod log;
+mod manual;
 mod node;
 pub mod session;
 mod signals;
@@ -13,9 +14,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+const EXAMPLES: &str = "Examples:
+  paxbank node --help                          how to start the nodes of a bank
+  export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
+  paxbank status
+  paxbank transfer A B 20
+  paxbank doctor                               what could be wrong, and what to do";
+
 /// A replicated bank: every account's home approves transfers alone, Paxos settles them into one chain on every node.
 #[derive(Parser)]
-#[command(name = "paxbank", version, arg_required_else_help = true)]
+#[command(name = "paxbank", version, arg_required_else_help = true, before_long_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -31,6 +39,8 @@ enum Command {
     Ask(ask::Ask),
     Check(check::Check),
     Demo(demo::RunDemo),
+    Completions(manual::Completions),
+    Man(manual::Manual),
 }
 
 /// How results are printed.
@@ -143,6 +153,8 @@ fn run(arguments: Arguments) -> ExitCode {
         Command::Ask(ask) => ask.run(output),
         Command::Check(check) => check.run().map(Finished::from),
         Command::Demo(demo) => demo.run(output),
+        Command::Completions(completions) => Ok(completions.run().into()),
+        Command::Man(manual) => manual.run().map(Finished::from),
     };
     let Finished { report, status } = match result {
         Ok(finished) => finished,

@@ -26,14 +26,15 @@ const EXAMPLES: &str = "Examples:
   A bank of three nodes on one machine, each line in a terminal of its own:
     paxbank node --id A --peer-listen 127.0.0.1:7001 --client-listen 127.0.0.1:8001 --peer B=127.0.0.1:7002 --peer C=127.0.0.1:7003
     paxbank node --id B --peer-listen 127.0.0.1:7002 --client-listen 127.0.0.1:8002 --peer A=127.0.0.1:7001 --peer C=127.0.0.1:7003
-    paxbank node --id C --peer-listen 127.0.0.1:7003 --client-listen 127.0.0.1:8003 --peer A=127.0.0.1:7001 --peer B=127.0.0.1:7002
+    paxbank node --id C --peer-listen 127.0.0.1:7003 --client-listen 127.0.0.1:8003 --peer A=127.0.0.1:7001 --peer B=127.0.0.1:7002";
 
-Each flag has an environment variable. SIGTERM or Ctrl-C stops the node in order; its data stays. RUST_LOG=debug logs each
-transfer by its id.";
+const NOTES: &str = "\
+Each flag has an environment variable. SIGTERM or Ctrl-C stops the node in order; its data stays. RUST_LOG=debug
+logs each transfer by its id.";
 
 /// Runs one node: it approves transfers out of its accounts, and settles them with its peers.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(super) struct RunNode {
     /// The node's name.
     #[arg(long, value_name = "NAME", env = "PAXBANK_NODE_ID")]
@@ -86,7 +87,7 @@ pub(super) enum LogFormat {
     Json,
 }
 
-fn address(text: &str) -> Result<String, String> {
+pub(super) fn address(text: &str) -> Result<String, String> {
     let port =
         text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
     match port {
@@ -198,7 +199,7 @@ impl RunNode {
     }
 }
 
-async fn listen(at: &str, flag: &str) -> Result<TcpListener, Failure> {
+pub(super) async fn listen(at: &str, flag: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(at).await.map_err(|error| {
         let hint = match error.kind() {
             ErrorKind::AddrInUse => "is another process using it, perhaps this very node?",

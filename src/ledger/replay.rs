@@ -34,6 +34,16 @@ impl Replay {
         Ok(())
     }
 
+    /// The state that it came to.
+    pub fn bank(&self) -> &Bank {
+        &self.bank
+    }
+
+    /// The hashes of its blocks, the genesis' first.
+    pub fn hashes(&self) -> &[Hash] {
+        &self.hashes
+    }
+
     /// How far it came.
     pub fn height(&self) -> Height {
         self.bank.height()

@@ -78,6 +78,16 @@ impl RedisStore {
         Ok(store)
     }
 
+    /// Which settings of the Redis are such that it may lose what it acknowledged, each as the error for which a node
+    /// would not use it.
+    ///
+    /// # Errors
+    /// As [`RedisStore::open`], where it is not there, or cannot be a store whatever it is set to.
+    pub fn faults(address: &RedisAddress) -> Result<Vec<StoreError>, StoreError> {
+        let any = RedisAddress { accept_unsafe: true, ..address.clone() };
+        Connection::open(&any, &mut true)?.unsafe_settings(address)
+    }
+
     /// The nodes of which the Redis holds any key, by name.
     ///
     /// # Errors

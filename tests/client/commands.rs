@@ -15,7 +15,7 @@ use crate::reads::{chain, operation, page};
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
 /// Runs the command in a process of its own, while the nodes of this one answer.
-async fn paxbank(arguments: &[&str]) -> Output {
+pub async fn paxbank(arguments: &[&str]) -> Output {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
     command.args(arguments).env_remove("PAXBANK_NODES");
     #[allow(clippy::disallowed_methods, reason = "the thread waits for the process, the nodes go on")]
@@ -23,7 +23,7 @@ async fn paxbank(arguments: &[&str]) -> Output {
 }
 
 /// Its exit status, and the one JSON value on stdout.
-async fn json_of(arguments: &[&str]) -> (i32, Value) {
+pub async fn json_of(arguments: &[&str]) -> (i32, Value) {
     let output = paxbank(&[arguments, &["--output", "json"]].concat()).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
     let value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
@@ -31,7 +31,7 @@ async fn json_of(arguments: &[&str]) -> (i32, Value) {
 }
 
 /// Its exit status, and the text on stdout.
-async fn text_of(arguments: &[&str]) -> (i32, String) {
+pub async fn text_of(arguments: &[&str]) -> (i32, String) {
     let output = paxbank(arguments).await;
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
@@ -65,12 +65,19 @@ async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
 }
 
 #[tokio::test]
-async fn every_command_shows_examples_in_its_help() {
-    for command in
-        ["transfer", "open", "outcome", "balance", "log", "chain", "settle", "status", "run", "verify", "shell"]
-    {
-        let (status, help) = text_of(&[command, "--help"]).await;
-        assert!(status == 0 && help.contains(&format!("paxbank {command}")), "{help}");
+async fn the_help_of_every_command_begins_with_examples_and_its_short_form_has_none() {
+    let (_, whole) = text_of(&["help"]).await;
+    let commands = whole.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let named = commands.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let names: Vec<_> =
+        named.map(|line| line.split_whitespace().next().unwrap()).filter(|name| *name != "help").collect();
+    assert!(names.contains(&"transfer") && names.contains(&"follow") && names.len() >= 18, "{names:?}");
+    for name in names {
+        let (status, help) = text_of(&[name, "--help"]).await;
+        assert!(status == 0 && help.starts_with("Examples:\n"), "{help}");
+        assert!(help.split("\n\n").next().unwrap().contains(&format!("paxbank {name}")), "{help}");
+        let (status, short) = text_of(&[name, "-h"]).await;
+        assert!(status == 0 && !short.contains("Examples:") && short.lines().count() < 40, "{short}");
     }
 }
 
@@ -166,7 +173,7 @@ async fn where_no_node_is_reached_the_status_is_3() {
     let file = directory.path().join("transfers.txt");
     std::fs::write(&file, "(A, B, 4)\n").unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 11] = [
         &["transfer", "A", "B", "1", "--deadline", "100ms"],
         &["outcome", ID],
         &["balance", "A"],
@@ -175,6 +182,9 @@ async fn where_no_node_is_reached_the_status_is_3() {
         &["settle"],
         &["run", file],
         &["verify"],
+        &["follow"],
+        &["follow", "--from", "1"],
+        &["export", file, "--force"],
     ];
     for command in commands {
         let (status, value) = json_of(&[command, &["--nodes", &nodes]].concat()).await;

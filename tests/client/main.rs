@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod doctor;
+mod export;
 mod faults;
+mod follow;
 mod node;
 mod reads;
 mod shell;

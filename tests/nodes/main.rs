@@ -11,6 +11,7 @@ mod proxy;
 
 mod crashes;
 mod demo;
+mod followers;
 mod lost_disks;
 mod operators;
 mod partitions;

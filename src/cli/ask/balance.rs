@@ -18,7 +18,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Tells what an account has.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES)]
 pub(in crate::cli) struct ShowBalance {
     /// The account, NAME@NODE; A stands for A@A, node A's own account.
     account: AccountId,

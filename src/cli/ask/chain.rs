@@ -14,14 +14,15 @@ use crate::types::{Height, NodeId};
 const EXAMPLES: &str = "Examples:
   paxbank chain                        the whole chain of the first node that answers
   paxbank chain B --from 3 --to 5      blocks 3 to 5 as node B holds them
-  paxbank chain --output json
+  paxbank chain --output json";
 
-Blocks are fetched and printed page by page, however long the chain is. As JSON they come as one value all the same, a block
-to a line; where a page cannot be had, the last field is \"error\", and the exit status says the rest.";
+const NOTES: &str = "\
+Blocks are fetched and printed page by page, however long the chain is. As JSON they come as one value all the same,
+a block to a line; where a page cannot be had, the last field is \"error\", and the exit status says the rest.";
 
 /// Shows the blocks of a node's chain.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct ShowChain {
     /// The node [default: the first that answers].
     node: Option<NodeId>,

@@ -18,7 +18,7 @@ const EXAMPLES: &str = "Examples:
 
 /// Shows a node's local log: what it approved, and no block holds yet.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES)]
 pub(in crate::cli) struct ShowLog {
     /// The node.
     node: NodeId,

@@ -1,8 +1,14 @@
 //! The commands that ask a running bank, one file each. Asking is the client library's; here is what to ask, and how to
 //! tell the answer.
 
+mod archive;
 mod balance;
 mod chain;
+mod doctor;
+mod export;
+mod feed;
+mod follow;
+mod import;
 mod listing;
 mod log;
 mod open;
@@ -34,11 +40,15 @@ pub(super) enum Ask {
     Balance(balance::ShowBalance),
     Log(log::ShowLog),
     Chain(chain::ShowChain),
+    Follow(follow::Follow),
     Settle(settle::Settle),
     Status(status::ShowStatus),
     Run(run::RunFile),
     Verify(verify::Verify),
     Shell(shell::RunShell),
+    Export(export::Export),
+    Import(import::Import),
+    Doctor(doctor::Doctor),
 }
 
 impl Ask {
@@ -54,11 +64,15 @@ impl Ask {
                 Self::Balance(command) => command.run().await,
                 Self::Log(command) => command.run(output).await,
                 Self::Chain(command) => command.run(output).await,
+                Self::Follow(command) => command.run().await,
                 Self::Settle(command) => command.run().await,
                 Self::Status(command) => command.run().await,
                 Self::Run(command) => command.run(output).await,
                 Self::Verify(command) => command.run().await,
                 Self::Shell(command) => command.run(output).await,
+                Self::Export(command) => command.run(output).await,
+                Self::Import(command) => command.run().await,
+                Self::Doctor(command) => command.run().await,
             }
         })
     }
@@ -74,7 +88,16 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
+    /// Whether there are any.
+    fn is_given(&self) -> bool {
+        self.nodes.is_some()
+    }
+
     fn client(&self) -> Result<Client, Failure> {
+        self.client_with(ClientOptions::default())
+    }
+
+    fn client_with(&self, options: ClientOptions) -> Result<Client, Failure> {
         let given = self.nodes.iter().flat_map(|nodes| nodes.split(',')).map(str::trim);
         let addresses: Vec<&str> = given.filter(|address| !address.is_empty()).collect();
         if let Some(wrong) = addresses.iter().find(|address| !is_address(address)) {
@@ -82,7 +105,7 @@ impl Nodes {
                 "{wrong:?} is no address; give HOST:PORT, such as 127.0.0.1:8001, with commas between several"
             )));
         }
-        Client::new(addresses, ClientOptions::default()).map_err(|_| {
+        Client::new(addresses, options).map_err(|_| {
             Failure::usage(
                 "no node is given; say where nodes listen for clients, such as --nodes 127.0.0.1:8001,127.0.0.1:8002, \
                  or export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002",

@@ -17,14 +17,15 @@ const EXAMPLES: &str = "Examples:
   export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
   paxbank open alice@A                 at node A, with nothing on it
   paxbank open alice@A --id ID         ask again, under the id that was told: it is opened once
-  paxbank transfer A alice@A 250       from then on
+  paxbank transfer A alice@A 250       from then on";
 
-Exit status: 0 opened, 1 refused (it exists), 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown, also
-after Ctrl-C: ask again under the same id, or with paxbank outcome.";
+const NOTES: &str = "\
+Exit status: 0 opened, 1 refused (it exists), 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown,
+also after Ctrl-C: ask again under the same id, or with paxbank outcome.";
 
 /// Opens an account at its home, with nothing on it. It can be used once it is settled: all nodes know it then.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct OpenAccount {
     /// The new account, NAME@NODE.
     account: AccountId,

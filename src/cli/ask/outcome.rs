@@ -15,15 +15,17 @@ use crate::types::TransferId;
 
 const EXAMPLES: &str = "Examples:
   paxbank outcome ID                  ID as paxbank transfer or paxbank run told it
-  paxbank outcome ID --output json
+  paxbank outcome ID --output json";
 
-Exit status: 0 approved, 1 refused, 3 no node reachable, 4 unknown: not decided, or not seen by any node that was heard.";
+const NOTES: &str = "\
+Exit status: 0 approved, 1 refused, 3 no node reachable, 4 unknown: not decided, or not seen by any node that was
+heard.";
 
 /// Tells what became of a transfer, by its id.
 ///
 /// All nodes are asked, and look in their logs and their chains. Nobody is waited for once the answer is certain.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct ShowOutcome {
     /// The transfer's id.
     id: TransferId,

@@ -26,19 +26,20 @@ const EXAMPLES: &str = "Examples:
   paxbank run transfers.txt
   printf '(A, B, 4)\\n(B, C, 12)   # comments are allowed\\n' | paxbank run -
   paxbank run transfers.txt --window 10000      fast: the order between them is not kept
-  paxbank run transfers.txt --run-id RUN_ID     a second run, under the id that the first one told: sends nothing twice
+  paxbank run transfers.txt --run-id RUN_ID     once more, under the id that the first run told: sends nothing twice";
 
-The whole file is read before anything is sent. Each run has an id, told on stderr; the ids of its transfers are derived from
-it and from what each transfer says. After an interruption, run the same file with the same --run-id: what was decided is
-told again, the rest is sent. Where an outcome stays unknown, or a home is not reached, and after Ctrl-C, nothing more is
-sent. A home remembers a million ids: split files that are longer.
+const NOTES: &str = "\
+The whole file is read before anything is sent. Each run has an id, told on stderr; the ids of its transfers are
+derived from it and from what each transfer says. After an interruption, run the same file with the same --run-id:
+what was decided is told again, the rest is sent. Where an outcome stays unknown, or a home is not reached, and
+after Ctrl-C, nothing more is sent. A home remembers a million ids: split files that are longer.
 
-Exit status: 0 all decided (a refusal is a result), 2 wrong use, 3 no node reachable, and some were not sent, 4 an outcome is
-unknown.";
+Exit status: 0 all decided (a refusal is a result), 2 wrong use, 3 no node reachable, and some were not sent, 4 an
+outcome is unknown.";
 
 /// Runs a file of transfers, each after the one before.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct RunFile {
     /// One transfer per line, (FROM, TO, AMOUNT); blanks, empty lines and # comments are allowed. - reads stdin.
     file: PathBuf,
@@ -252,7 +253,8 @@ fn read(file: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn shown(file: &Path) -> String {
+/// What messages call a file.
+pub(super) fn shown(file: &Path) -> String {
     if file.as_os_str() == "-" { "stdin".to_owned() } else { file.display().to_string() }
 }
 

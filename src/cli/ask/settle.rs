@@ -18,7 +18,7 @@ const EXAMPLES: &str = "Examples:
 ///
 /// The unsettled logs of all nodes that can be reached become one block. Where nothing is unsettled, no block is made.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES)]
 pub(in crate::cli) struct Settle {
     /// The node that does it [default: the first that answers].
     node: Option<NodeId>,

@@ -21,8 +21,9 @@ const EXAMPLES: &str = "Examples:
   export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
   paxbank shell
   paxbank shell -c 'transfer A B 30; balance B'
-  paxbank shell --output json < script
+  paxbank shell --output json < script";
 
+const NOTES: &str = "\
 The commands are those of the command line: transfer A B 30 [settled], or just A B 30, open x@A, balance A, log A,
 chain [FROM [TO]], outcome ID, settle, status, verify, help [COMMAND], quit. # begins a comment. At the prompt, Tab completes,
 Ctrl-C throws the line away, and Ctrl-D ends; the history is in $XDG_STATE_HOME/paxbank, or ~/.local/state/paxbank.
@@ -34,7 +35,7 @@ Exit status of a script: that of the last command that failed, as the command li
 
 /// Asks running nodes, command by command: at a prompt, or from a script.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct RunShell {
     #[command(flatten)]
     session: SessionArgs,

@@ -11,16 +11,17 @@ use crate::types::NodeId;
 
 const EXAMPLES: &str = "Examples:
   paxbank status --nodes 127.0.0.1:8001,127.0.0.1:8002
-  paxbank status --output json
+  paxbank status --output json";
 
-Each address is asked once, all at the same time, for two seconds at most. A node is a baby until every peer has said that it
-knows it, a zombie while it catches up, ready when it serves clients, stopped when it stopped for good.
+const NOTES: &str = "\
+Each address is asked once, all at the same time, for two seconds at most. A node is a baby until every peer has
+said that it knows it, a zombie while it catches up, ready when it serves clients, stopped when it stopped for good.
 
 Exit status: 0 where any node answers, else 3.";
 
 /// Tells how the nodes are.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct ShowStatus {
     #[command(flatten)]
     nodes: Nodes,

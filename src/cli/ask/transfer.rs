@@ -17,14 +17,15 @@ const EXAMPLES: &str = "Examples:
   export PAXBANK_NODES=127.0.0.1:8001,127.0.0.1:8002,127.0.0.1:8003
   paxbank transfer A B 250
   paxbank transfer A B 20 --wait settled --deadline 30s
-  paxbank transfer A B 20 --id ID      ask again, under the id that was told: it is executed once
+  paxbank transfer A B 20 --id ID      ask again, under the id that was told: it is executed once";
 
+const NOTES: &str = "\
 Exit status: 0 approved, 1 refused, 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown, also after
 Ctrl-C: ask again under the same id, or with paxbank outcome.";
 
 /// Transfers money from one account to another; the home of the first decides.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct MakeTransfer {
     /// The account to debit, NAME@NODE; A stands for A@A, node A's own account.
     from: AccountId,

@@ -15,17 +15,18 @@ use crate::types::{Height, NodeId};
 
 const EXAMPLES: &str = "Examples:
   paxbank verify
-  paxbank verify --output json
+  paxbank verify --output json";
 
-Of each node the whole chain is fetched, page by page, and computed again: every hash, every parent, every entry, every
-balance, and that no money is made or lost. Then the chains are compared as far as each two go.
+const NOTES: &str = "\
+Of each node the whole chain is fetched, page by page, and computed again: every hash, every parent, every entry,
+every balance, and that no money is made or lost. Then the chains are compared as far as each two go.
 
-Exit status: 0 all that was heard is sound (nodes that were not heard are named), 3 no node reachable, 5 a chain is damaged,
-or two differ.";
+Exit status: 0 all that was heard is sound (nodes that were not heard are named), 3 no node reachable, 5 a chain is
+damaged, or two differ.";
 
 /// Verifies the chains of all nodes, and compares them.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct Verify {
     /// How long to try to reach the nodes, all at the same time, and then for each page: 500ms, 10s, 2m.
     #[command(flatten)]
@@ -82,7 +83,7 @@ async fn verify(client: &Client, within: Duration, node: NodeId, genesis: &Genes
 }
 
 /// Why a chain is not verified.
-enum Fault {
+pub(super) enum Fault {
     Damage(Failure),
     NotHeard(ClientError),
 }
@@ -93,7 +94,7 @@ impl Fault {
     }
 
     /// A node that cannot read its store, or tells what does not decode, is damaged; any other was not heard.
-    fn of(node: NodeId, error: ClientError) -> Self {
+    pub(super) fn of(node: NodeId, error: ClientError) -> Self {
         match error.node_error().as_deref() {
             Some(NodeError::Garbled { why, .. }) => Self::damage(format!("the chain of node {node}: {why}")),
             Some(NodeError::Failed { failure, .. }) if error.code() == "store" => {

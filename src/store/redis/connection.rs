@@ -130,7 +130,7 @@ impl Connection {
     }
 
     /// The settings that are not as they must be, each as the error that it is.
-    fn unsafe_settings(&mut self, address: &RedisAddress) -> Result<Vec<StoreError>, StoreError> {
+    pub(super) fn unsafe_settings(&mut self, address: &RedisAddress) -> Result<Vec<StoreError>, StoreError> {
         let mut found = Vec::new();
         for (setting, needed) in SETTINGS {
             let mut asked = ::redis::cmd("CONFIG");
