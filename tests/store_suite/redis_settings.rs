@@ -218,8 +218,8 @@ fn addresses_are_read_and_written() {
         assert_eq!(shown.parse::<StoreAddress>().unwrap(), address);
     }
     for (text, why) in [
-        ("redis://me:secret@127.0.0.1", "passwords in the address are not supported yet"),
-        ("redis://:secret@127.0.0.1:1/0", "passwords in the address are not supported yet"),
+        ("redis://me:secret@127.0.0.1", "user and password do not belong in the address"),
+        ("redis://:secret@127.0.0.1:1/0", "user and password do not belong in the address"),
         ("redis://", "the host is missing"),
         ("redis://:6379", "the host is missing"),
         ("redis://::1", "the host"),
