@@ -25,7 +25,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TomlFileError {
     /// It is not there, may not be read, or is no text.
-    #[error("{file} cannot be read: {why}; give the path of a text file that this user may read", file = file.display())]
+    #[error("{file} cannot be read: {why}; give a text file that this user may read", file = file.display())]
     Unreadable {
         /// The file, as it was given.
         file: PathBuf,

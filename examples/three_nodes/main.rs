@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use paxos_banking::cli::say;
+use paxos_banking::cli::{RedisLogin, say, without_secrets};
 use paxos_banking::ledger::Genesis;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets;
@@ -39,6 +39,8 @@ struct Arguments {
     /// [default: redb in a temporary directory].
     #[arg(long, value_name = "STORE")]
     store: Option<StoreAddress>,
+    #[command(flatten)]
+    redis: RedisLogin,
     /// Use a Redis even if it may lose what it acknowledged; without this, such a one is refused.
     #[arg(long)]
     accept_unsafe_store: bool,
@@ -63,7 +65,7 @@ const EXAMPLES: &str = "Examples:
 RUST_LOG=info shows what the nodes log, on stderr.";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| without_secrets(error).exit());
     paxos_banking::node::abort_on_panic();
     let filter = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::ERROR));
@@ -92,6 +94,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         (None, Some(directory)) => StoreAddress::Redb(directory.path().to_owned()),
         (None, None) => StoreAddress::Memory,
     };
+    let store = arguments.redis.log_in(store).map_err(anyhow::Error::msg)?;
     let human = arguments.output == Output::Human;
     let report = match transfers {
         None => story::play(genesis, store, human).await?,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, Report};
+use super::{Failure, RedisLogin, Report};
 use crate::genesis_file::{self, GenesisFileError};
 use crate::ledger::Genesis;
 use crate::store::{Audit, RedbStore, RedisAddress, RedisStore, StoreAddress, StoreError, audit};
@@ -23,6 +23,8 @@ pub(super) struct Check {
     /// Redis.
     #[arg(long, value_name = "STORE")]
     store: StoreAddress,
+    #[command(flatten)]
+    redis: RedisLogin,
     /// The file with the bank's nodes and accounts: the stores must be those of this very bank.
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
@@ -32,7 +34,7 @@ impl Check {
     pub(super) fn run(self) -> Result<Report, Failure> {
         let expected = self.genesis.map(|file| Ok((genesis_file::read(&file)?, file)));
         let expected = expected.transpose().map_err(|error: GenesisFileError| Failure::usage(error.to_string()))?;
-        let audits = match self.store {
+        let audits = match self.redis.log_in(self.store).map_err(Failure::usage)? {
             StoreAddress::Redb(directory) => files(&directory)?.iter().map(|file| read(file)).collect(),
             // What it may lose of later writes is no matter here.
             StoreAddress::Redis(address) => redis(&RedisAddress { accept_unsafe: true, ..address }),

@@ -12,7 +12,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use self::flags::{LogFormat, NodeFlags};
+use self::flags::LogFormat;
+pub(super) use self::flags::NodeFlags;
 use super::signals::Signals;
 use super::{Failure, Report, log};
 use crate::actors::network::NetworkTiming;
@@ -75,10 +76,11 @@ impl RunNode {
         if peers.is_empty() {
             warn!("a bank of one node: nobody holds its chain but itself; name the others with --peer");
         }
-        let mut address = flags.store.unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(flags.id.as_str())));
+        let mut address = flags.store.clone().unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(flags.id.as_str())));
         if flags.accept_unsafe_store {
             address = address.accept_unsafe();
         }
+        let address = flags.redis.log_in(address).map_err(Failure::usage)?;
         let (id, cluster) = (flags.id, genesis.id());
         patiently(STORE_WAIT, || address.check(id, cluster)).await.map_err(|error| cannot_start(&error))?;
         let store = address.open_patiently(id, &Disk::new(), STORE_WAIT).await;

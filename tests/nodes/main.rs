@@ -9,8 +9,10 @@ mod load;
 mod process;
 mod proxy;
 
+mod configuration;
 mod crashes;
 mod lost_disks;
 mod operators;
 mod partitions;
 mod redis_stores;
+mod redis_users;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 
 use crate::cli::Failure;
+use crate::cli::redis_login::RedisLogin;
 use crate::genesis_file;
 use crate::ledger::Genesis;
 use crate::store::StoreAddress;
@@ -21,9 +22,9 @@ pub(in crate::cli) const EXAMPLES: &str = "Examples:
   With more accounts than those of the nodes, at all nodes the same:
     paxbank node --config a.toml --genesis genesis.toml
 
-Each flag has an environment variable, and a key of its name in the file of --config. A flag goes before the environment, that
-before the file; `paxbank config` shows what comes of it. SIGTERM or Ctrl-C stops the node in order; its data stays.
-RUST_LOG=debug logs each transfer by its id.";
+Each flag has an environment variable, and a key of its name in the file of --config. A flag goes before the
+environment, that before the file; `paxbank config` shows what comes of it. SIGTERM or Ctrl-C stops the node in order;
+its data stays. RUST_LOG=debug logs each transfer by its id.";
 
 /// What one node is told.
 #[derive(Args)]
@@ -48,10 +49,12 @@ pub(in crate::cli) struct NodeFlags {
     /// Where clients reach it, as the other nodes tell them [default: where it accepts them].
     #[arg(long, value_name = "HOST:PORT", env = "PAXBANK_NODE_CLIENT_ADVERTISE", value_parser = address)]
     pub client_advertise: Option<String>,
-    /// Where it keeps what must last: redb:DIR, redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) or memory [default:
-    /// redb in a directory named after the node].
+    /// Where it keeps what must last: redb:DIR, redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) or memory
+    /// [default: redb in a directory named after the node].
     #[arg(long, value_name = "STORE", env = "PAXBANK_NODE_STORE", hide_env_values = true)]
     pub store: Option<StoreAddress>,
+    #[command(flatten)]
+    pub redis: RedisLogin,
     /// A file in TOML with the bank's nodes, its accounts, and what is on each in the beginning; the same at all nodes.
     #[arg(long, value_name = "FILE", env = "PAXBANK_NODE_GENESIS", conflicts_with = "opening")]
     pub genesis: Option<PathBuf>,
