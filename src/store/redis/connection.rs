@@ -110,12 +110,14 @@ impl Connection {
             auth.arg(user);
         }
         auth.arg(credentials.password());
+        let denied = |what| StoreError::Denied { address: address.to_string(), what };
         self.ask::<()>(auth).map_err(|error| match code(&error) {
+            // A server that knows no AUTH repeats what stood behind it.
+            _ if words(&error).contains(credentials.password()) => denied(
+                "its answer repeats the password, and is not shown; is AUTH disabled or renamed there?".to_owned(),
+            ),
             // Of a server that needs no password, AUTH is an error of no kind of its own.
-            Some("ERR") => {
-                let advice = "does it need a password at all? If not, give none";
-                StoreError::Denied { address: address.to_string(), what: format!("{}; {advice}", words(&error)) }
-            }
+            Some("ERR") => denied(format!("{}; does it need a password at all? If not, give none", words(&error))),
             _ => not_opened(address, &error),
         })
     }
