@@ -12,6 +12,7 @@
 //! - [`node`]: a node out of its roles; [`cluster`]: several of them in one process.
 //! - [`client`]: the client library: finds each account's home, retries under one id; [`render`]: what the bank holds and
 //!   says, as JSON and as text.
+//! - [`genesis_file`]: the file from which a bank starts; [`toml_file`]: what can be wrong with such files.
 //! - [`cli`]: the `paxbank` command; [`shell`]: the language of its prompt; [`triplets`]: files of transfers; [`entropy`]:
 //!   the one source of randomness.
 //!
@@ -37,6 +38,7 @@ pub mod cluster;
 pub mod codec;
 pub mod effect;
 pub mod entropy;
+pub mod genesis_file;
 pub mod handshake;
 pub mod ledger;
 pub mod node;
@@ -45,6 +47,7 @@ pub mod reconcile;
 pub mod render;
 pub mod shell;
 pub mod store;
+pub mod toml_file;
 pub mod triplets;
 pub mod types;
 pub mod wire;

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use paxos_banking::cli::session::SessionArgs;
-use paxos_banking::cli::{Output, say};
+use paxos_banking::cli::{Output, RedisLogin, say, without_secrets};
 use paxos_banking::ledger::Genesis;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets;
@@ -45,6 +45,8 @@ struct Arguments {
     /// [default: redb in a temporary directory].
     #[arg(long, value_name = "STORE")]
     store: Option<StoreAddress>,
+    #[command(flatten)]
+    redis: RedisLogin,
     /// Use a Redis even if it may lose what it acknowledged; without this, such a one is refused.
     #[arg(long)]
     accept_unsafe_store: bool,
@@ -73,7 +75,7 @@ const NOTES: &str = "\
 RUST_LOG=info shows what the nodes log, on stderr.";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| without_secrets(error).exit());
     paxos_banking::node::abort_on_panic();
     let filter = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(Level::ERROR));
@@ -105,6 +107,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
         (None, Some(directory)) => StoreAddress::Redb(directory.path().to_owned()),
         (None, None) => StoreAddress::Memory,
     };
+    let store = arguments.redis.log_in(store).map_err(anyhow::Error::msg)?;
     if arguments.interactive || arguments.session.commands.is_some() {
         return interactive::converse(genesis, store, arguments.session, arguments.output).await;
     }

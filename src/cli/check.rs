@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, Report};
+use super::{Failure, RedisLogin, Report};
+use crate::genesis_file::{self, GenesisFileError};
+use crate::ledger::Genesis;
 use crate::store::{Audit, RedbStore, RedisAddress, RedisStore, StoreAddress, StoreError, audit};
 use crate::types::Amount;
 
@@ -14,17 +16,25 @@ use crate::types::Amount;
 #[derive(Args)]
 #[command(before_long_help = "Examples:
   paxbank check --store redb:bank
+  paxbank check --store redb:bank --genesis genesis.toml
   paxbank check --store redis://127.0.0.1:6379/0")]
 pub(super) struct Check {
     /// Where the stores are: redb:DIR, all files DIR/*.redb; redis://HOST:PORT/DATABASE or unix:SOCKET, all nodes of that
     /// Redis.
     #[arg(long, value_name = "STORE")]
     store: StoreAddress,
+    #[command(flatten)]
+    redis: RedisLogin,
+    /// The file with the bank's nodes and accounts: the stores must be those of this very bank.
+    #[arg(long, value_name = "FILE")]
+    genesis: Option<PathBuf>,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<Report, Failure> {
-        let audits = match self.store {
+        let expected = self.genesis.map(|file| Ok((genesis_file::read(&file)?, file)));
+        let expected = expected.transpose().map_err(|error: GenesisFileError| Failure::usage(error.to_string()))?;
+        let audits = match self.redis.log_in(self.store).map_err(Failure::usage)? {
             StoreAddress::Redb(directory) => files(&directory)?.iter().map(|file| read(file)).collect(),
             // What it may lose of later writes is no matter here.
             StoreAddress::Redis(address) => redis(&RedisAddress { accept_unsafe: true, ..address }),
@@ -34,6 +44,9 @@ impl Check {
             }
         };
         let audits: Vec<Audit> = audits?;
+        if let Some((genesis, file)) = expected {
+            all_of(&genesis, &file, &audits)?;
+        }
         compare(&audits)?;
         Ok(report(&audits))
     }
@@ -85,6 +98,17 @@ fn failure(place: &str, error: &StoreError) -> Failure {
         StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(message),
         _ => Failure::usage(message),
     }
+}
+
+fn all_of(genesis: &Genesis, file: &Path, audits: &[Audit]) -> Result<(), Failure> {
+    let Some(other) = audits.iter().find(|audit| audit.genesis != *genesis) else { return Ok(()) };
+    Err(Failure::usage(format!(
+        "{} belongs to bank {}, and {} describes bank {}; give the file that its node was started with",
+        other.node,
+        other.genesis.id().short(),
+        file.display(),
+        genesis.id().short()
+    )))
 }
 
 /// Two chains of one bank agree as far as both go, and no balance adds or loses money.

@@ -2,17 +2,22 @@
 
 mod ask;
 mod check;
+mod config;
 mod demo;
 mod log;
 mod manual;
 mod node;
+mod redis_login;
 pub mod session;
 mod signals;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub use redis_login::RedisLogin;
 
 const EXAMPLES: &str = "Examples:
   paxbank node --help                          how to start the nodes of a bank
@@ -35,6 +40,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Node(node::RunNode),
+    Config(config::ShowConfig),
     #[command(flatten)]
     Ask(ask::Ask),
     Check(check::Check),
@@ -120,9 +126,13 @@ fn unwritten(error: &std::io::Error) {
 /// Reads the arguments of this process and runs the command that they name. Exit status 0: done, 1: refused by the bank,
 /// 2: wrong use or configuration, 3: no node reachable, 4: outcome unknown, 5: data damaged, lost or contradictory.
 pub fn main() -> ExitCode {
-    let wrong = match Arguments::try_parse() {
+    let wrong = match config::parse(std::env::args_os().collect()) {
         Ok(arguments) => return run(arguments),
-        Err(error) => error,
+        Err(Wrong::Arguments(error)) => without_secrets(error),
+        Err(Wrong::File(failure)) => {
+            let json = asks_for_json(std::env::args().skip(1));
+            return fail(failure, if json { Output::Json } else { Output::Human });
+        }
     };
     // Help and version are no failures. Of a failure, programs get the one JSON value that they asked for.
     if wrong.use_stderr() && asks_for_json(std::env::args().skip(1)) {
@@ -131,6 +141,33 @@ pub fn main() -> ExitCode {
         return fail(Failure::usage(message), Output::Json);
     }
     wrong.exit()
+}
+
+/// Why there are no arguments to run with.
+enum Wrong {
+    Arguments(clap::Error),
+    File(Failure),
+}
+
+impl From<clap::Error> for Wrong {
+    fn from(error: clap::Error) -> Self {
+        Self::Arguments(error)
+    }
+}
+
+/// An error about arguments without the arguments that may hold a password: addresses with a user in them. Such
+/// addresses are refused, but they were given all the same, and what a program prints is kept in logs.
+#[must_use]
+pub fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg] {
+        if let Some(ContextValue::String(text)) = error.get(kind)
+            && text.contains("://")
+            && text.contains('@')
+        {
+            error.insert(kind, ContextValue::String("(an address with a user, not repeated here)".to_owned()));
+        }
+    }
+    error
 }
 
 /// Whether arguments that cannot be parsed ask for JSON.
@@ -150,6 +187,7 @@ fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command, output } = arguments;
     let result = match command {
         Command::Node(node) => node.run().map(Finished::from),
+        Command::Config(config) => config.run().map(Finished::from),
         Command::Ask(ask) => ask.run(output),
         Command::Check(check) => check.run().map(Finished::from),
         Command::Demo(demo) => demo.run(output),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::{Disk, RedbStore, RedisAddress, RedisStore, Store, StoreError};
+use super::{Disk, RedbStore, RedisAddress, RedisCredentials, RedisStore, Store, StoreError};
 use crate::types::{Hash, NodeId};
 
 /// How long a node waits at its start for a store that is not there yet: after a boot of the machine both start at once.
@@ -47,6 +47,11 @@ impl FromStr for StoreAddress {
             Some(("redb", directory)) if !directory.is_empty() => Ok(Self::Redb(directory.into())),
             Some(("redis", rest)) if rest.starts_with("//") => redis(),
             Some(("unix", _)) => redis(),
+            Some(("rediss", _)) => Err(StoreAddressError(
+                "rediss://, a Redis behind TLS, is not supported yet: use redis:// where you trust the network, or \
+                 through a tunnel of your own"
+                    .to_owned(),
+            )),
             _ => Err(StoreAddressError("this is no store that is known here".to_owned())),
         }
     }
@@ -68,6 +73,15 @@ impl StoreAddress {
     pub fn accept_unsafe(mut self) -> Self {
         if let Self::Redis(address) = &mut self {
             address.accept_unsafe = true;
+        }
+        self
+    }
+
+    /// Says as whom to talk to a Redis; nothing to a store that is none.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Option<RedisCredentials>) -> Self {
+        if let Self::Redis(address) = &mut self {
+            address.credentials = credentials;
         }
         self
     }

@@ -28,7 +28,7 @@ pub use journal::{Accepted, Head, Journal};
 pub use memory::{Disk, Fault, MemoryStore};
 pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
-pub use redis::{RedisAddress, RedisPlace, RedisStore};
+pub use redis::{RedisAddress, RedisCredentials, RedisPlace, RedisStore};
 
 /// An ordered sequence of records with ascending ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -239,6 +239,14 @@ pub enum StoreError {
         found: String,
         /// What it must be.
         needed: String,
+    },
+    /// The server does not take this node for a user who may use it.
+    #[error("{address} does not let this node in: {what}")]
+    Denied {
+        /// The server.
+        address: String,
+        /// What it said, and what to do.
+        what: String,
     },
     /// The store cannot be opened.
     #[error("{path} cannot be opened: {what}; check the path, its permissions and the space that is left")]

@@ -22,7 +22,7 @@ use crate::types::{Epoch, NodeId};
 mod address;
 mod connection;
 
-pub use address::{RedisAddress, RedisPlace};
+pub use address::{RedisAddress, RedisCredentials, RedisPlace};
 use connection::{Call, Connection, code};
 
 const EPOCH_SCRIPT: &str = include_str!("redis/epoch.lua");

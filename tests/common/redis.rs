@@ -113,7 +113,11 @@ impl RedisServer {
     fn answers(&self) -> bool {
         let connection = redis::Client::open(redis::ConnectionAddr::Unix(self.socket().into()))
             .and_then(|client| client.get_connection_with_timeout(START_MAX));
-        connection.is_ok_and(|mut connection| redis::cmd("PING").query::<String>(&mut connection).is_ok())
+        connection.is_ok_and(|mut connection| match redis::cmd("PING").query::<String>(&mut connection) {
+            Ok(_) => true,
+            // One that wants a password first is there, too.
+            Err(error) => error.code() == Some("NOAUTH"),
+        })
     }
 
     pub fn log(&self) -> String {
@@ -145,6 +149,11 @@ impl RedisServer {
         let output = Command::new("redis-cli").args(["-s", &self.socket()]).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// The same where it wants a password.
+    pub fn cli_as(&self, password: &str, arguments: &[&str]) -> String {
+        self.cli(&[&["--no-auth-warning", "-a", password], arguments].concat())
     }
 
     /// A connection for what is not text.

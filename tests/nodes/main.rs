@@ -9,6 +9,7 @@ mod load;
 mod process;
 mod proxy;
 
+mod configuration;
 mod crashes;
 mod demo;
 mod followers;
@@ -16,3 +17,4 @@ mod lost_disks;
 mod operators;
 mod partitions;
 mod redis_stores;
+mod redis_users;

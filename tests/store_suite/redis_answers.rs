@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use paxos_banking::effect::Record;
 use paxos_banking::entropy::Entropy;
-use paxos_banking::store::{Disk, RedisStore, Store, StoreError, Stream, recover};
+use paxos_banking::store::{Disk, RedisAddress, RedisCredentials, RedisStore, Store, StoreError, Stream, recover};
 
 use crate::script::*;
 
@@ -62,7 +62,7 @@ fn a_server_that_cannot_serve_now_says_so_and_may_be_asked_again() {
     }
     for said in ["DENIED Redis is running in protected mode", "NOAUTH Authentication required."] {
         let error = open(&server(vec![format!("-{said}\r\n").into_bytes()])).err().unwrap();
-        assert!(matches!(&error, StoreError::Open { what, .. } if what.contains(said)), "{error}");
+        assert!(matches!(&error, StoreError::Denied { what, .. } if what.contains(said)), "{error}");
     }
     let loading = INFO.replace("loading:0", "loading:1");
     let error = open(&server(vec![format!("${}\r\n{loading}\r\n", loading.len()).into_bytes()])).err().unwrap();
@@ -136,4 +136,14 @@ fn r13_no_answer_makes_a_store_panic_or_take_a_write_for_done() {
             drop(store(before).fields());
         }
     }
+}
+
+#[test]
+fn an_answer_that_repeats_the_password_is_not_repeated() {
+    let said = "-ERR unknown command 'AUTH', with args beginning with: 'hunter2' \r\n";
+    let mut address: RedisAddress = server(vec![said.into()]).parse().unwrap();
+    address.credentials = Some(RedisCredentials::new(Some("me".to_owned()), "hunter2".to_owned()));
+    let error = RedisStore::open(address, node("A")).err().unwrap();
+    assert!(matches!(&error, StoreError::Denied { what, .. } if what.contains("is AUTH disabled")), "{error}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
 }

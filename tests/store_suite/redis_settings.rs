@@ -3,7 +3,9 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use paxos_banking::store::{Disk, RedisAddress, RedisStore, Store, StoreAddress, StoreError, patiently, recover};
+use paxos_banking::store::{
+    Disk, RedisAddress, RedisCredentials, RedisStore, Store, StoreAddress, StoreError, patiently, recover,
+};
 
 use crate::redis_bench::RedisBench;
 use crate::redis_server::RedisServer;
@@ -140,7 +142,12 @@ fn a_password_and_a_database_that_is_not_there_are_refused() {
     let bench = RedisBench::new();
     bench.server.cli(&["CONFIG", "SET", "requirepass", "secret"]);
     let error = open(&bench.server.address_unix()).err().unwrap();
-    assert!(matches!(&error, StoreError::Open { what, .. } if what.contains("NOAUTH")), "{error}");
+    assert!(matches!(&error, StoreError::Denied { what, .. } if what.contains("NOAUTH")), "{error}");
+    assert!(!error.may_be_retried());
+    let mut address: RedisAddress = bench.server.address_unix().parse().unwrap();
+    address.credentials = Some(RedisCredentials::new(None, "secret".to_owned()));
+    assert!(!format!("{address:?}").contains("secret"), "{address:?}");
+    RedisStore::open(address, node("A")).unwrap();
     let server = RedisServer::start();
     let error = open(&format!("{}?db=99", server.address_unix())).err().unwrap();
     assert!(matches!(&error, StoreError::Open { what, .. } if what.contains("DB index")), "{error}");
@@ -218,8 +225,8 @@ fn addresses_are_read_and_written() {
         assert_eq!(shown.parse::<StoreAddress>().unwrap(), address);
     }
     for (text, why) in [
-        ("redis://me:secret@127.0.0.1", "passwords in the address are not supported yet"),
-        ("redis://:secret@127.0.0.1:1/0", "passwords in the address are not supported yet"),
+        ("redis://me:secret@127.0.0.1", "user and password do not belong in the address"),
+        ("redis://:secret@127.0.0.1:1/0", "user and password do not belong in the address"),
         ("redis://", "the host is missing"),
         ("redis://:6379", "the host is missing"),
         ("redis://::1", "the host"),
@@ -228,7 +235,7 @@ fn addresses_are_read_and_written() {
         ("redis://host:6379/0?timeout=1", "number of a database"),
         ("unix:", "the path of the socket is missing"),
         ("unix:/run/redis.sock?db=x", "number of a database"),
-        ("rediss://host", "no store that is known"),
+        ("rediss://me:secret@host", "rediss://, a Redis behind TLS, is not supported yet"),
         ("redis:host", "no store that is known"),
         ("etcd://host", "no store that is known"),
         ("redb:", "no store that is known"),

@@ -378,7 +378,7 @@ fn a_redis_that_is_unsafe_or_not_there_is_refused_with_what_to_do() {
     assert!(stderr.contains(&address) && stderr.contains("redis-server redis.conf"), "{stderr}");
     assert_eq!(stderr.matches(&address).count(), 1, "named once: {stderr}");
     let stderr = refused(&["--store", "redis://me:secret@127.0.0.1"]);
-    assert!(stderr.contains("passwords in the address are not supported yet"), "{stderr}");
+    assert!(stderr.contains("user and password do not belong in the address"), "{stderr}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where a Redis is, as people write it.
+//! Where a Redis is, as people write it, and as whom a node talks to it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +14,37 @@ pub struct RedisAddress {
     pub database: u32,
     /// One that may lose what it acknowledged is taken all the same, with a warning. Not a part of the text.
     pub accept_unsafe: bool,
+    /// As whom to talk to it; `None` where it asks nobody. Not a part of the text.
+    pub credentials: Option<RedisCredentials>,
+}
+
+/// As whom to talk to a Redis. The password is in no text that this makes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisCredentials {
+    user: Option<String>,
+    password: String,
+}
+
+impl RedisCredentials {
+    /// Those of `user`, or of the default user.
+    pub fn new(user: Option<String>, password: String) -> Self {
+        Self { user, password }
+    }
+
+    /// The user, where it is not the default one.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    pub(super) fn password(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for RedisCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisCredentials").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// Where a Redis listens.
@@ -39,13 +70,16 @@ impl FromStr for RedisAddress {
         } else {
             unix(text.strip_prefix("unix:").ok_or("it is none of a Redis")?)?
         };
-        Ok(Self { place, database, accept_unsafe: false })
+        Ok(Self { place, database, accept_unsafe: false, credentials: None })
     }
 }
 
 fn tcp(text: &str) -> Result<(RedisPlace, u32), &'static str> {
     if text.contains('@') {
-        return Err("user names and passwords in the address are not supported yet");
+        return Err(
+            "user and password do not belong in the address, where everybody can read them: give --redis-user and \
+                    --redis-password-file, or PAXBANK_REDIS_USER and PAXBANK_REDIS_PASSWORD",
+        );
     }
     let (listens, database) = text.split_once('/').unwrap_or((text, ""));
     let database = if database.is_empty() { Ok(0) } else { database.parse() };

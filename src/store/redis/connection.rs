@@ -97,8 +97,29 @@ impl Connection {
             StoreError::Unread(format!("{address}: {what}; does it run? `redis-server redis.conf` starts one"))
         })?;
         let mut connection = Self { raw, loaded: BTreeMap::new() };
+        connection.log_in(address)?;
         connection.check(address, warned)?;
         Ok(connection)
+    }
+
+    /// Says who this is, where that was given.
+    fn log_in(&mut self, address: &RedisAddress) -> Result<(), StoreError> {
+        let Some(credentials) = &address.credentials else { return Ok(()) };
+        let mut auth = ::redis::cmd("AUTH");
+        if let Some(user) = credentials.user() {
+            auth.arg(user);
+        }
+        auth.arg(credentials.password());
+        let denied = |what| StoreError::Denied { address: address.to_string(), what };
+        self.ask::<()>(auth).map_err(|error| match code(&error) {
+            // A server that knows no AUTH repeats what stood behind it.
+            _ if words(&error).contains(credentials.password()) => denied(
+                "its answer repeats the password, and is not shown; is AUTH disabled or renamed there?".to_owned(),
+            ),
+            // Of a server that needs no password, AUTH is an error of no kind of its own.
+            Some("ERR") => denied(format!("{}; does it need a password at all? If not, give none", words(&error))),
+            _ => not_opened(address, &error),
+        })
     }
 
     fn check(&mut self, address: &RedisAddress, warned: &mut bool) -> Result<(), StoreError> {
@@ -252,8 +273,19 @@ impl<'a> Info<'a> {
 fn not_opened(address: &RedisAddress, error: &RedisError) -> StoreError {
     match code(error) {
         Some(code) if FORBIDDEN.contains(&code) => {
-            let what = format!("{}; passwords are not supported yet, nor users with few permissions", words(error));
-            StoreError::Open { path: address.to_string(), what }
+            let advice = match (code, address.credentials.is_some()) {
+                ("NOAUTH", false) => {
+                    "it wants a password and none is given; name a file with it in --redis-password-file, or put it \
+                     into PAXBANK_REDIS_PASSWORD"
+                }
+                ("NOAUTH" | "WRONGPASS", _) => {
+                    "check the user (--redis-user or PAXBANK_REDIS_USER; none is the server's default user) and the \
+                     password (the file of --redis-password-file, or PAXBANK_REDIS_PASSWORD)"
+                }
+                ("NOPERM", _) => "docs/configuration.md says what a user must be allowed to do",
+                _ => "give it a password, or have it listen on a socket or an address of its own machine",
+            };
+            StoreError::Denied { address: address.to_string(), what: format!("{}; {advice}", words(error)) }
         }
         _ => Call::Read.failed(address, error),
     }

@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Nodes;
-use crate::cli::node::{address, listen};
+use crate::cli::node::flags::address;
+use crate::cli::node::listen;
 use crate::cli::{Failure, Finished, Report};
 use crate::store::StoreAddress;
 use crate::wire::client::CLIENT_PROTOCOL_VERSION;
