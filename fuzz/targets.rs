@@ -18,8 +18,11 @@ use paxos_banking::wire::frame::{FrameLimits, read_value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Takes any bytes, and does not panic.
+type Target = fn(&[u8]);
+
 /// Each of them, by the name of its corpus.
-pub const ALL: [(&str, fn(&[u8])); 6] = [
+pub const ALL: [(&str, Target); 6] = [
     ("calls", calls),
     ("replies", replies),
     ("messages", messages),
