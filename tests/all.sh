@@ -25,7 +25,7 @@ need redis-server redis-server
 
 echo "tests: units, actors, stores, sockets, clients, processes, example and simulation"
 # Some minutes of it; whoever asks cargo alone gets a few seconds.
-SIM_SEEDS=${SIM_SEEDS:-4000} cargo test --locked
+SIM_SEEDS=${SIM_SEEDS:-2500} cargo test --locked
 if [ "${PLANTED:-1}" != 0 ]; then
     echo "tests: does the simulation notice? Planting known bugs in a copy of the tree"
     tests/planted/run
