@@ -53,7 +53,9 @@ fn r11_all_peers_know_who_is_admitted(record: &Record, node: NodeId, head: &Head
         return Ok(());
     }
     let Some(own) = incarnation(record, node) else { return Err(format!("R11: {node} has no identity")) };
-    for peer in record.genesis.nodes().iter().filter(|peer| **peer != node) {
+    // A peer that has answered, and lost its store since, knows nobody any more.
+    let peers = record.genesis.nodes().iter().filter(|peer| **peer != node && !record.emptied.contains(peer));
+    for peer in peers {
         let known = known_incarnation(record, *peer, node);
         hold(known == Some(own), || format!("R11: {node} is admitted as {own}; {peer} knows {known:?}"))?;
     }
