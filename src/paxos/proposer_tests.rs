@@ -112,9 +112,12 @@ fn r9_the_outcome_names_who_was_not_heard_and_an_adopted_block_allows_no_refusal
     }
     let mut adopting = proposer.clone();
     let _ = proposer.on_composed(CollectionNumber(1), built(&block(1, 1)));
+    let mut overtaken = proposer.clone();
     let not_heard = Some(BTreeSet::from([node("C")]));
     let done = ProposerAction::Done(CollectionOutcome { began: 4, not_heard });
     assert_eq!(proposer.on_applied(Height(1), block(1, 1).hash()), [done]);
+    let done = ProposerAction::Done(CollectionOutcome { began: 4, not_heard: None });
+    assert_eq!(overtaken.on_applied(Height(1), block(1, 9).hash()), [done], "a rival's block came instead");
     let adopted = Composition { value: Value::Adopted(block(1, 1)), ..built(&block(1, 1)) };
     let _ = adopting.on_composed(CollectionNumber(1), adopted);
     let done = ProposerAction::Done(CollectionOutcome { began: 4, not_heard: None });

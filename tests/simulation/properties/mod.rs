@@ -1,5 +1,5 @@
 //! What must hold, one function for each property, named for its rule. These are asked at each message, write, block,
-//! answer and view as it comes; what only the whole run can show is in `witness.rs`.
+//! answer and view as it comes; what only the whole run can show is in `witness.rs`. What they share is imported here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
