@@ -1,10 +1,8 @@
 //! MessagePack as this project writes and reads it, in records and in frames. Structs carry their field names, so that one
 //! whose fields were reordered cannot swap debit and credit in silence.
 
-use std::io::Cursor;
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize as _, Serialize};
 
 /// Deeper than any value goes, and too shallow to exhaust a stack.
 const DEPTH_MAX: usize = 32;
@@ -34,10 +32,14 @@ pub fn encode_into<T: Serialize>(bytes: &mut Vec<u8>, value: &T) {
 /// # Errors
 /// [`DecodeError`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut deserializer = rmp_serde::Deserializer::new(Cursor::new(bytes));
+    // One that borrows from the bytes: it copies no text, and does not say how far it is.
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(DEPTH_MAX);
     let value = T::deserialize(&mut deserializer)?;
-    if deserializer.position() == bytes.len() as u64 { Ok(value) } else { Err(DecodeError::LeftOver) }
+    match IgnoredAny::deserialize(&mut deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err(DecodeError::LeftOver),
+    }
 }
 
 #[cfg(test)]

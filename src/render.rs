@@ -90,8 +90,8 @@ pub fn settled_text(height: Height, not_heard: &BTreeSet<NodeId>, node: NodeId) 
 }
 
 /// Balances by account.
-pub fn balances_json(balances: &BTreeMap<AccountId, Amount>) -> Value {
-    balances.iter().map(|(account, amount)| (account.to_string(), json!(amount))).collect()
+pub fn balances_json<'a>(balances: impl IntoIterator<Item = (&'a AccountId, &'a Amount)>) -> Value {
+    balances.into_iter().map(|(account, amount)| (account.to_string(), json!(amount))).collect()
 }
 
 /// Chains that were computed again, by node.
@@ -162,8 +162,8 @@ pub fn entry_text(entry: &Entry) -> String {
 }
 
 /// Balances by account: `A 80, B 100`.
-pub fn balances_text(balances: &BTreeMap<AccountId, Amount>) -> String {
-    balances.iter().map(|(account, amount)| format!("{account} {amount}")).collect::<Vec<_>>().join(", ")
+pub fn balances_text<'a>(balances: impl IntoIterator<Item = (&'a AccountId, &'a Amount)>) -> String {
+    balances.into_iter().map(|(account, amount)| format!("{account} {amount}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Names of nodes: `A, B`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::accounts::{Accounts, Overlay};
 use super::block::{Block, Genesis};
 use super::entry::{Action, Operation, Run};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId, Seq};
@@ -14,7 +15,7 @@ pub struct Bank {
     height: Height,
     tip: Hash,
     state: Hash,
-    balances: BTreeMap<AccountId, Amount>,
+    balances: Accounts<Amount>,
     watermarks: BTreeMap<NodeId, Seq>,
 }
 
@@ -103,7 +104,8 @@ pub struct Delta {
     height: Height,
     tip: Hash,
     state: Hash,
-    balances: BTreeMap<AccountId, Amount>,
+    /// In account order.
+    balances: Vec<(AccountId, Amount)>,
     watermarks: BTreeMap<NodeId, Seq>,
 }
 
@@ -114,7 +116,7 @@ impl Bank {
             height: Height(0),
             tip: genesis.id(),
             state: genesis.state_hash(),
-            balances: genesis.opening().clone(),
+            balances: genesis.opening().iter().map(|(account, amount)| (*account, *amount)).collect(),
             watermarks: genesis.nodes().iter().map(|node| (*node, Seq(0))).collect(),
         }
     }
@@ -140,7 +142,7 @@ impl Bank {
     }
 
     /// All settled balances, in account order.
-    pub fn balances(&self) -> &BTreeMap<AccountId, Amount> {
+    pub fn balances(&self) -> &Accounts<Amount> {
         &self.balances
     }
 
@@ -181,26 +183,34 @@ impl Bank {
         self.height = delta.height;
         self.tip = delta.tip;
         self.state = delta.state;
-        self.balances.extend(delta.balances);
+        for (account, amount) in delta.balances {
+            self.balances.insert(account, amount);
+        }
         self.watermarks.extend(delta.watermarks);
+    }
+}
+
+impl Delta {
+    /// Whether it is what [`Bank::check`] finds for that block: a block names the state that it follows on.
+    pub(super) fn is_of(&self, block: &Block) -> bool {
+        self.tip == block.hash()
     }
 }
 
 /// A state under trial: the bank below, what the entries so far changed above it.
 pub(super) struct Trial<'a> {
     bank: &'a Bank,
-    balances: BTreeMap<AccountId, Amount>,
+    balances: Overlay<'a, Amount>,
     watermarks: BTreeMap<NodeId, Seq>,
 }
 
 impl<'a> Trial<'a> {
     pub(super) fn new(bank: &'a Bank) -> Self {
-        Self { bank, balances: BTreeMap::new(), watermarks: BTreeMap::new() }
+        Self { bank, balances: Overlay::new(&bank.balances), watermarks: BTreeMap::new() }
     }
 
     fn balance(&self, account: AccountId) -> Result<Amount, EntryFault> {
-        let changed = self.balances.get(&account).copied();
-        changed.or_else(|| self.bank.balance(account)).ok_or(EntryFault::UnknownAccount)
+        self.balances.get(account).ok_or(EntryFault::UnknownAccount)
     }
 
     /// Applies one operation of `origin`, or changes nothing.
@@ -215,14 +225,14 @@ impl<'a> Trial<'a> {
                 }
                 let debited = self.balance(from)?.checked_sub(amount).ok_or(EntryFault::Overdraft)?;
                 let credited = self.balance(to)?.checked_add(amount).ok_or(EntryFault::Overflow)?;
-                self.balances.insert(from, debited);
-                self.balances.insert(to, credited);
+                self.balances.set(from, debited);
+                self.balances.set(to, credited);
             }
             Action::Open { account } => {
                 if self.balance(account).is_ok() {
                     return Err(EntryFault::AlreadyOpen);
                 }
-                self.balances.insert(account, Amount::ZERO);
+                self.balances.set(account, Amount::ZERO);
             }
         }
         Ok(())
@@ -244,6 +254,7 @@ impl<'a> Trial<'a> {
 
     fn finish(self, block: &Block) -> Delta {
         let Self { bank, balances, watermarks } = self;
+        let balances = balances.finish();
         let mut hasher = Hasher::new("paxos-banking effects 1");
         hasher.hash(&bank.state).number(block.height().0).number(balances.len() as u64);
         for (account, amount) in &balances {

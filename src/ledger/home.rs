@@ -10,7 +10,8 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::bank::{Bank, BlockFault, EntryFault};
+use super::accounts::Accounts;
+use super::bank::{Bank, BlockFault, Delta, EntryFault};
 use super::block::Block;
 use super::compose::{Candidate, Composition, compose};
 use super::entry::{Action, LogOffer, OPERATION_BYTES_MAX, Operation};
@@ -109,7 +110,7 @@ pub struct Home {
     log: VecDeque<Operation>,
     /// The accounts that the unsettled log opens.
     opening: BTreeSet<AccountId>,
-    spendable: BTreeMap<AccountId, Amount>,
+    spendable: Accounts<Amount>,
     memory: Memory,
     parked: BTreeMap<Mark, Parked>,
     in_flight: BTreeMap<(AccountId, TransferId), Mark>,
@@ -121,6 +122,24 @@ pub struct Home {
     collecting: BTreeMap<Mark, Ticket>,
     settled_at: BTreeMap<Seq, Height>,
     settling: bool,
+    checked: Checked,
+}
+
+/// What the last check of a block found, so that applying that block need not find it again. It is no part of the state:
+/// with it or without it, the same happens.
+#[derive(Clone, Debug, Default)]
+struct Checked(Option<Delta>);
+
+impl PartialEq for Checked {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Checked {}
+
+impl std::hash::Hash for Checked {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 /// What one step appends, so that it becomes one record of each kind however many requests it decides.
@@ -164,6 +183,7 @@ impl Home {
             collecting: BTreeMap::new(),
             settled_at,
             settling: false,
+            checked: Checked::default(),
         };
         for operation in log {
             home.append(operation).ok_or(home.last_seq().next())?;
@@ -185,7 +205,7 @@ impl Home {
 
     /// What an account of this home can spend now: settled, less own unsettled debits, plus unsettled credits from
     /// this same home.
-    pub fn spendable(&self) -> &BTreeMap<AccountId, Amount> {
+    pub fn spendable(&self) -> &Accounts<Amount> {
         &self.spendable
     }
 
@@ -220,8 +240,9 @@ impl Home {
     }
 
     /// Tries a proposed block on this node's state.
-    pub fn check(&self, block: &Block) -> Result<(), BlockFault> {
-        self.bank.check(block).map(|_| ())
+    pub fn check(&mut self, block: &Block) -> Result<(), BlockFault> {
+        self.checked.0 = Some(self.bank.check(block)?);
+        Ok(())
     }
 
     /// Which block to propose, given what a collection brought.
@@ -245,7 +266,8 @@ impl Home {
         if self.halted || block.height() <= self.bank.height() {
             return Vec::new();
         }
-        let delta = match self.bank.check(block) {
+        let checked = self.checked.0.take().filter(|delta| delta.is_of(block));
+        let delta = match checked.map_or_else(|| self.bank.check(block), Ok) {
             Ok(delta) => delta,
             Err(fault) => return self.halt(HaltReason::Diverged(fault)),
         };

@@ -1,11 +1,13 @@
 //! Exactly once: what was answered to which id, within bounds that one client cannot exhaust for another (R10).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
+use super::accounts::Accounts;
 use super::entry::Operation;
 use super::request::Reason;
+use super::shelf::Shelf;
 use crate::types::{AccountId, Amount, Seq, TransferId};
 
 /// A refusal that is remembered, with the content that it refused. That of an opening has the parts of its operation: the
@@ -60,7 +62,7 @@ pub enum Outcome {
     /// Approved, as this entry of the home.
     Approved(Seq),
     /// Refused, for this reason; remembered in the record of refusals with this number.
-    Refused(Reason, u64),
+    Refused(Box<Reason>, u64),
 }
 
 /// What the memory says of an identity.
@@ -83,22 +85,23 @@ type Owner = Option<AccountId>;
 /// What identifies a request: its id, and the account that it debits or opens.
 type Identity = (TransferId, AccountId);
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Shelf {
-    horizon: Option<TransferId>,
-    known: BTreeMap<Identity, (Content, Outcome)>,
-}
-
 /// The outcomes that a home remembers. The fullest shelf forgets first, its smallest ids first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Memory {
     capacity: usize,
     total: usize,
-    shelves: BTreeMap<Owner, Shelf>,
-    by_size: BTreeSet<(usize, Owner)>,
+    shelves: Accounts<Shelf>,
+    /// Of all accounts that do not exist.
+    shared: Shelf,
     /// Of each stored record of refusals, which are still remembered. The first key is the first live record.
     records: BTreeMap<u64, BTreeSet<(Owner, TransferId, AccountId)>>,
     next_record: u64,
+}
+
+/// What one shelf forgot: how many ids, and the greatest of them.
+struct Forgotten {
+    count: usize,
+    last: Option<TransferId>,
 }
 
 impl Memory {
@@ -107,8 +110,8 @@ impl Memory {
         Self {
             capacity: capacity.max(16),
             total: 0,
-            shelves: BTreeMap::new(),
-            by_size: BTreeSet::new(),
+            shelves: Accounts::new(),
+            shared: Shelf::default(),
             records: BTreeMap::new(),
             next_record: 1,
         }
@@ -124,36 +127,51 @@ impl Memory {
         self.total == 0
     }
 
+    fn shelf(&self, owner: Owner) -> Option<&Shelf> {
+        match owner {
+            Some(account) => self.shelves.get(&account),
+            None => Some(&self.shared),
+        }
+    }
+
+    fn shelf_mut(&mut self, owner: Owner) -> &mut Shelf {
+        match owner {
+            Some(account) => {
+                let place = self.shelves.place_or_default(account);
+                self.shelves.at_mut(place)
+            }
+            None => &mut self.shared,
+        }
+    }
+
     /// The largest forgotten id of `owner`.
     pub fn horizon(&self, owner: Owner) -> Option<TransferId> {
-        self.shelves.get(&owner).and_then(|shelf| shelf.horizon)
+        self.shelf(owner).and_then(|shelf| shelf.horizon)
     }
 
     /// Raises a horizon; it never falls.
     pub fn raise_horizon(&mut self, owner: Owner, id: TransferId) {
-        let shelf = self.shelves.entry(owner).or_default();
+        let shelf = self.shelf_mut(owner);
         shelf.horizon = shelf.horizon.max(Some(id));
     }
 
     /// What is known of a request with this identity and content, the account of which is `owner` or does not exist.
     pub fn look_up(&self, owner: Owner, identity: Identity, content: Content) -> Lookup {
-        let known = [owner, None].iter().find_map(|owner| self.shelves.get(owner)?.known.get(&identity));
-        match known {
+        let own = owner.and_then(|account| self.shelves.get(&account));
+        match own.and_then(|shelf| shelf.get(&identity)).or_else(|| self.shared.get(&identity)) {
             Some((known, outcome)) if *known == content => Lookup::Decided(outcome.clone()),
             Some(_) => Lookup::Conflict,
-            None if self.horizon(owner) >= Some(identity.0) => Lookup::Expired,
+            None if own.unwrap_or(&self.shared).horizon >= Some(identity.0) => Lookup::Expired,
             None => Lookup::New,
         }
     }
 
-    /// Every debit account that `id` was used with, as far as it is remembered.
+    /// All that is remembered of an id, with the accounts that it was used with.
     pub fn find(&self, id: TransferId) -> impl Iterator<Item = (AccountId, Content, &Outcome)> {
-        self.shelves
-            .values()
-            .flat_map(move |shelf| {
-                shelf.known.range((id, AccountId::FIRST)..).take_while(move |((found, _), _)| *found == id)
-            })
-            .map(|((_, from), (content, outcome))| (*from, *content, outcome))
+        let shared = self.shared.others.range((id, AccountId::FIRST)..).take_while(move |((found, _), _)| *found == id);
+        let shared = shared.map(|((_, from), (content, outcome))| (*from, *content, outcome));
+        let own = self.shelves.iter().filter_map(move |(from, shelf)| Some((*from, shelf.get(&(id, *from))?)));
+        shared.chain(own.map(|(from, (content, outcome))| (from, *content, outcome)))
     }
 
     /// Remembers an approval; `exists` tells whether the account that is debited or opened has a shelf of its own. That
@@ -167,8 +185,7 @@ impl Memory {
     /// Accounts were opened: what the shared shelf remembers of them moves to shelves of their own. Left there, it
     /// could be forgotten under the shared horizon, while the account's own one says that its ids are new.
     pub fn give_shelves(&mut self, accounts: &BTreeSet<AccountId>) {
-        let shared = self.shelves.get(&None).into_iter().flat_map(|shelf| &shelf.known);
-        let theirs = shared.filter(|((_, account), _)| accounts.contains(account));
+        let theirs = self.shared.others.iter().filter(|((_, account), _)| accounts.contains(account));
         for (identity, (content, outcome)) in theirs.map(|(key, value)| (*key, value.clone())).collect::<Vec<_>>() {
             self.insert(Some(identity.1), identity, content, outcome);
         }
@@ -208,7 +225,7 @@ impl Memory {
     fn refused_in(&mut self, number: u64, refusal: &Refusal, exists: bool) {
         let owner = exists.then_some(refusal.from);
         let content = Content { to: refusal.to, amount: refusal.amount };
-        let outcome = Outcome::Refused(refusal.reason.clone(), number);
+        let outcome = Outcome::Refused(Box::new(refusal.reason.clone()), number);
         self.insert(owner, (refusal.id, refusal.from), content, outcome);
     }
 
@@ -218,43 +235,27 @@ impl Memory {
         }
         if owner.is_some() {
             // Decided before the account existed: one copy is enough.
-            self.remove(None, key);
+            self.remove_shared(key);
         }
-        let shelf = self.shelves.entry(owner).or_default();
-        let before = shelf.known.len();
-        let replaced = shelf.known.insert(key, (content, outcome));
-        self.resized(owner, before);
-        // Carried over from an older record: there it is dead.
-        if let Some((_, Outcome::Refused(_, old))) = replaced {
-            self.forget_in_record(old, owner, key);
+        match self.shelf_mut(owner).insert(owner.is_some(), key, content, outcome) {
+            None => self.total += 1,
+            // Carried over from an older record: there it is dead.
+            Some((_, Outcome::Refused(_, old))) => self.forget_in_record(old, owner, key),
+            Some((_, Outcome::Approved(_))) => {}
         }
     }
 
-    fn remove(&mut self, owner: Owner, key: Identity) {
-        let Some(shelf) = self.shelves.get_mut(&owner) else { return };
-        let before = shelf.known.len();
-        let removed = shelf.known.remove(&key);
-        self.resized(owner, before);
-        if let Some((_, Outcome::Refused(_, number))) = removed {
-            self.forget_in_record(number, owner, key);
-        }
-    }
-
-    fn resized(&mut self, owner: Owner, before: usize) {
-        let after = self.shelves.get(&owner).map_or(0, |shelf| shelf.known.len());
-        self.total = self.total + after - before;
-        if before != after {
-            self.by_size.remove(&(before, owner));
-            self.by_size.insert((after, owner));
+    fn remove_shared(&mut self, key: Identity) {
+        let Some((_, outcome)) = self.shared.others.remove(&key) else { return };
+        self.total -= 1;
+        if let Outcome::Refused(_, number) = outcome {
+            self.forget_in_record(number, None, key);
         }
     }
 
     fn forget_in_record(&mut self, number: u64, owner: Owner, key: Identity) {
-        let still_there = self
-            .shelves
-            .get(&owner)
-            .and_then(|shelf| shelf.known.get(&key))
-            .is_some_and(|(_, outcome)| matches!(outcome, Outcome::Refused(_, n) if *n == number));
+        let known = self.shelf(owner).and_then(|shelf| shelf.get(&key));
+        let still_there = known.is_some_and(|(_, outcome)| matches!(outcome, Outcome::Refused(_, n) if *n == number));
         if !still_there && let Some(live) = self.records.get_mut(&number) {
             live.remove(&(owner, key.0, key.1));
         }
@@ -269,50 +270,35 @@ impl Memory {
         }
         // A sixteenth more than needed, so that the search is not repeated for each transfer.
         let target = self.capacity - self.capacity / 16;
-        let mut stuck = BTreeSet::new();
+        let own = self.shelves.places().map(|(place, shelf)| (shelf.len(), Some(place)));
+        let mut shelves: BinaryHeap<_> = own.chain([(self.shared.len(), None)]).filter(|(size, _)| *size > 0).collect();
         while self.total > target {
-            let fullest = self.by_size.iter().rev().find(|(_, owner)| !stuck.contains(owner));
-            let Some((size, owner)) = fullest.copied() else { break };
-            let next = self.by_size.iter().rev().find(|(_, other)| *other != owner && !stuck.contains(other));
-            let surplus = size - next.map_or(0, |(size, _)| *size);
-            let count = surplus.max(1).min(self.total - target);
+            let Some((size, place)) = shelves.pop() else { break };
+            let surplus = size - shelves.peek().map_or(0, |(next, _)| *next);
+            // Where many are as full, a part of each, or this would go through all of them again and again.
+            let count = surplus.max(1 + size / 16).min(self.total - target);
+            let owner = place.map(|place| self.shelves.at(place).0);
             let forgotten = self.forget(owner, count, watermark);
-            match forgotten.last() {
-                Some((id, _)) => {
-                    self.raise_horizon(owner, *id);
-                    raised.insert(owner, *id);
-                }
-                None => {
-                    stuck.insert(owner);
-                }
+            if let Some(id) = forgotten.last {
+                self.raise_horizon(owner, id);
+                raised.insert(owner, id);
+                shelves.push((size - forgotten.count, place));
             }
         }
         raised.keys().map(|owner| (*owner, self.horizon(*owner).expect("it was raised just now"))).collect()
     }
 
     /// Forgets up to `count` of the smallest ids of one shelf.
-    fn forget(&mut self, owner: Owner, count: usize, watermark: Seq) -> Vec<Identity> {
-        let Some(shelf) = self.shelves.get_mut(&owner) else { return Vec::new() };
-        let before = shelf.known.len();
-        let forgettable = |outcome: &Outcome| !matches!(outcome, Outcome::Approved(seq) if *seq > watermark);
-        let keys: Vec<_> = shelf
-            .known
-            .iter()
-            .filter(|(_, (_, outcome))| forgettable(outcome))
-            .take(count)
-            .map(|(key, _)| *key)
-            .collect();
-        let mut records = Vec::new();
-        for key in &keys {
-            if let Some((_, Outcome::Refused(_, number))) = shelf.known.remove(key) {
-                records.push((number, *key));
+    fn forget(&mut self, owner: Owner, count: usize, watermark: Seq) -> Forgotten {
+        let outcomes = self.shelf_mut(owner).forget(owner, count, watermark);
+        let forgotten = Forgotten { count: outcomes.len(), last: outcomes.last().map(|((id, _), _)| *id) };
+        self.total -= forgotten.count;
+        for (key, outcome) in outcomes {
+            if let Outcome::Refused(_, number) = outcome {
+                self.forget_in_record(number, owner, key);
             }
         }
-        self.resized(owner, before);
-        for (number, key) in records {
-            self.forget_in_record(number, owner, key);
-        }
-        keys
+        forgotten
     }
 
     /// Drops leading records of refusals that hold nothing live, and returns the number of the first that does.
@@ -334,10 +320,10 @@ impl Memory {
             return Vec::new();
         }
         let refusal = |(owner, id, from): &(Owner, TransferId, AccountId)| {
-            let (content, outcome) = self.shelves.get(owner)?.known.get(&(*id, *from))?;
+            let (content, outcome) = self.shelf(*owner)?.get(&(*id, *from))?;
             let Outcome::Refused(reason, _) = outcome else { return None };
             let Content { to, amount } = *content;
-            Some(Refusal { id: *id, from: *from, to, amount, reason: reason.clone() })
+            Some(Refusal { id: *id, from: *from, to, amount, reason: (**reason).clone() })
         };
         oldest.iter().filter_map(refusal).collect()
     }

@@ -82,7 +82,7 @@ fn invented_debit_accounts_share_one_shelf() {
         memory.trim(Seq(9));
         memory.drop_dead_records();
     }
-    assert!(memory.len() <= 20 && memory.shelves.len() == 2);
+    assert!(memory.len() <= 20 && memory.shelves.len() == 1);
     assert!(memory.records.len() <= 20);
     assert_eq!(memory.horizon(Some(account("A"))), None);
     let ghost = request(1, "ghost1@A", 1);

@@ -1,9 +1,10 @@
 //! The bank itself, without any IO: entries, blocks, balances, one home's local log, and exactly-once.
 //!
 //! In reading order: [`request`] (what clients ask), [`entry`] (what a home approves), [`block`] (what the cluster
-//! settles), [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose), [`memory`] (exactly
+//! settles), [`accounts`] and [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose), [`memory`] (exactly
 //! once), [`home`] (local approval, parked requests, settlement), [`replay`] (a chain computed again).
 
+pub mod accounts;
 pub mod bank;
 pub mod block;
 pub mod compose;
@@ -12,7 +13,9 @@ pub mod home;
 pub mod memory;
 pub mod replay;
 pub mod request;
+mod shelf;
 
+pub use accounts::Accounts;
 pub use bank::{Bank, BlockFault, Delta, EntryFault};
 pub use block::{Block, BlockError, Genesis, GenesisError};
 pub use compose::{Candidate, Composition, Value, compose};

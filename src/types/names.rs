@@ -35,8 +35,15 @@ pub enum NameError {
 }
 
 /// Up to `N` ASCII bytes, padded with zeros, so that the derived order is the order of the texts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Name<const N: usize>([u8; N]);
+
+impl<const N: usize> std::hash::Hash for Name<N> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // Without the length, which is always the same.
+        state.write(&self.0);
+    }
+}
 
 impl<const N: usize> Name<N> {
     fn parse(text: &str) -> Result<Self, NameError> {
@@ -46,8 +53,10 @@ impl<const N: usize> Name<N> {
         if text.len() > N {
             return Err(NameError::TooLong { name: text.chars().take(N).collect(), max: N });
         }
-        let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if let Some(character) = text.chars().find(|c| !allowed(c)) {
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if let Some(place) = text.bytes().position(|byte| !allowed(&byte)) {
+            // All before it are of one byte each, so a character begins there.
+            let character = text[place..].chars().next().unwrap_or_default();
             return Err(NameError::Character { name: text.to_owned(), character });
         }
         let mut bytes = [0; N];
@@ -159,7 +168,17 @@ impl Serialize for NodeId {
 
 impl Serialize for AccountId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // As it is displayed, without the machinery of displaying: this runs for each transfer that is stored or sent.
+        let (name, home) = (self.name().as_bytes(), self.home.as_str().as_bytes());
+        let mut text = [0; ACCOUNT_NAME_BYTES_MAX + 1 + NODE_NAME_BYTES_MAX];
+        text[..name.len()].copy_from_slice(name);
+        let mut length = name.len();
+        if name != home {
+            text[length] = b'@';
+            text[length + 1..][..home.len()].copy_from_slice(home);
+            length += 1 + home.len();
+        }
+        serializer.serialize_str(std::str::from_utf8(&text[..length]).expect("names are ASCII"))
     }
 }
 

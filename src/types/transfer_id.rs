@@ -28,6 +28,12 @@ impl TransferId {
     }
 }
 
+impl From<TransferId> for u128 {
+    fn from(id: TransferId) -> Self {
+        id.0.0
+    }
+}
+
 impl From<u128> for TransferId {
     fn from(bits: u128) -> Self {
         Self(Ulid(bits))

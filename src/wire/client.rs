@@ -21,13 +21,13 @@ pub const CLIENT_PROTOCOL_VERSION: u32 = 1;
 
 /// What a node grants to its clients.
 pub const CALL_LIMITS: FrameLimits =
-    FrameLimits { bytes_max: 1 << 20, idle: Duration::from_secs(300), finish: Duration::from_secs(10) };
+    FrameLimits { bytes_max: 5 << 18, idle: Duration::from_secs(300), finish: Duration::from_secs(10) };
 
 /// Longest reply, in bytes: a page of blocks that ends with the largest.
 pub const REPLY_BYTES_MAX: usize = 16 << 20;
 
 /// The most transfers in one call: even the longest names fit the frame.
-pub const TRANSFERS_MAX: usize = 4_096;
+pub const TRANSFERS_MAX: usize = 8_192;
 
 /// The most entries of a log in one reply.
 pub const LOG_PAGE_MAX: usize = 4_096;

@@ -60,6 +60,11 @@ impl Outcome {
         self.0
     }
 
+    /// Whether the transfer was approved.
+    pub fn is_approved(&self) -> bool {
+        self.1 == OutcomeKind::Approved
+    }
+
     /// What `home` answered; `None` where the parts do not fit each other.
     pub fn answer(self, home: NodeId) -> Option<Answer> {
         let Self(_, kind, seq, height, reason) = self;

@@ -165,11 +165,11 @@ fn finished(name: &str, archive: &Archive, compared: Option<&Compared>) -> Finis
     let mut lines = vec![
         format!("{name}: intact, {height} blocks with {entries} entries, tip {}", tip.short()),
         format!("bank {id}"),
-        format!("settled: {}; {} in all", balances_text(bank.balances()), genesis.total()),
+        format!("settled: {}; {} in all", balances_text(bank.balances().iter()), genesis.total()),
     ];
     let mut json = json!({
         "file": name, "cluster": id, "height": height, "tip": tip, "entries": entries, "total": genesis.total(),
-        "settled": balances_json(bank.balances()),
+        "settled": balances_json(bank.balances().iter()),
     });
     let mut status = 0;
     if let Some(compared) = compared {

@@ -57,7 +57,7 @@ impl Home {
                 self.reply_approved(step, ticket, wait, seq);
                 return true;
             }
-            Lookup::Decided(Outcome::Refused(reason, _)) => Answer::Refused(reason),
+            Lookup::Decided(Outcome::Refused(reason, _)) => Answer::Refused(*reason),
             Lookup::Conflict => Answer::Conflict,
             Lookup::Expired => Answer::Expired,
         };

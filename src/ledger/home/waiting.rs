@@ -122,7 +122,7 @@ impl Home {
         let decided = self.memory.find(id).map(|(from, content, outcome)| {
             let verdict = match outcome {
                 Outcome::Approved(seq) => Verdict::Approved(self.approval(*seq)),
-                Outcome::Refused(reason, _) => Verdict::Refused(reason.clone()),
+                Outcome::Refused(reason, _) => Verdict::Refused((**reason).clone()),
             };
             Trace { id, from, to: content.to(), amount: content.amount(), verdict }
         });

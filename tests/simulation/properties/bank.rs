@@ -59,7 +59,7 @@ pub fn views(record: &Record, node: NodeId, view: &BankView) -> Held {
 
 /// R5: whoever is at a height has the same block there, and the same state.
 fn r5_equal_heights_have_equal_states(node: NodeId, view: &BankView, bank: &paxos_banking::ledger::Bank) -> Held {
-    let equal = view.tip == bank.tip() && view.state == bank.state() && view.settled == *bank.balances();
+    let equal = view.tip == bank.tip() && view.state == bank.state() && view.settled.iter().eq(bank.balances().iter());
     hold(equal, || format!("R5: {node} at height {} differs from the others there", view.height))
 }
 

@@ -1,0 +1,242 @@
+//! A table with one value for each account: found by a hash, since every transfer looks several up, and gone through in
+//! account order, since what is hashed, printed or compared must be the same everywhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Index;
+
+use crate::types::AccountId;
+
+/// Its own order is never looked at, so that a seed of its own for each process changes nothing: it keeps those who
+/// choose account names from choosing names that collide.
+#[expect(clippy::disallowed_types, reason = "it is asked for single keys, and never gone through")]
+type Places = std::collections::HashMap<AccountId, u32, foldhash::fast::RandomState>;
+
+/// Values that are different above a table; sorted before anybody sees them.
+#[expect(clippy::disallowed_types, reason = "what is taken out of it is sorted")]
+type Changed<V> = std::collections::HashMap<Place, V, foldhash::fast::RandomState>;
+
+/// One value for each of some accounts. Accounts come, and none goes.
+#[derive(Clone)]
+pub struct Accounts<V> {
+    places: Places,
+    slots: Vec<(AccountId, V)>,
+    /// The places of `slots`, in account order.
+    order: Vec<u32>,
+}
+
+/// Where an account's value is, for as long as the table is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(u32);
+
+impl<V> Accounts<V> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self { places: Places::default(), slots: Vec::new(), order: Vec::new() }
+    }
+
+    /// How many accounts there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// True where there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Where the value of an account is.
+    pub fn place(&self, account: AccountId) -> Option<Place> {
+        self.places.get(&account).copied().map(Place)
+    }
+
+    /// The account and the value at a place of this table.
+    pub fn at(&self, Place(place): Place) -> &(AccountId, V) {
+        &self.slots[place as usize]
+    }
+
+    /// The value at a place of this table.
+    pub fn at_mut(&mut self, Place(place): Place) -> &mut V {
+        &mut self.slots[place as usize].1
+    }
+
+    /// All places, oldest account first.
+    pub fn places(&self) -> impl Iterator<Item = (Place, &V)> {
+        (0..).map(Place).zip(self.slots.iter().map(|(_, value)| value))
+    }
+
+    /// The value of an account.
+    pub fn get(&self, account: &AccountId) -> Option<&V> {
+        self.place(*account).map(|place| &self.at(place).1)
+    }
+
+    /// The value of an account, to be changed.
+    pub fn get_mut(&mut self, account: &AccountId) -> Option<&mut V> {
+        self.place(*account).map(|place| self.at_mut(place))
+    }
+
+    /// True where the account is in the table.
+    pub fn contains_key(&self, account: &AccountId) -> bool {
+        self.places.contains_key(account)
+    }
+
+    /// Sets the value of an account, and returns the one before.
+    pub fn insert(&mut self, account: AccountId, value: V) -> Option<V> {
+        if let Some(before) = self.get_mut(&account) {
+            return Some(std::mem::replace(before, value));
+        }
+        let place = self.append(account, value);
+        let slots = &self.slots;
+        let at = self.order.partition_point(|other| slots[*other as usize].0 < account);
+        self.order.insert(at, place);
+        None
+    }
+
+    /// Where the value of an account is; where it has none, `V`'s default becomes it.
+    pub fn place_or_default(&mut self, account: AccountId) -> Place
+    where
+        V: Default,
+    {
+        self.place(account).unwrap_or_else(|| {
+            self.insert(account, V::default());
+            self.place(account).expect("it was put there just now")
+        })
+    }
+
+    /// All accounts with their values, in account order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&AccountId, &V)> + Clone {
+        self.order.iter().map(|place| {
+            let (account, value) = &self.slots[*place as usize];
+            (account, value)
+        })
+    }
+
+    /// All values, in account order.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &V> + Clone {
+        self.iter().map(|(_, value)| value)
+    }
+
+    fn append(&mut self, account: AccountId, value: V) -> u32 {
+        let place = u32::try_from(self.slots.len()).expect("memory ends before 2^32 accounts");
+        self.places.insert(account, place);
+        self.slots.push((account, value));
+        place
+    }
+}
+
+impl<V> Default for Accounts<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> FromIterator<(AccountId, V)> for Accounts<V> {
+    /// Of an account that comes twice the last value counts.
+    fn from_iter<I: IntoIterator<Item = (AccountId, V)>>(values: I) -> Self {
+        let mut accounts = Self::new();
+        for (account, value) in values {
+            match accounts.get_mut(&account) {
+                Some(before) => *before = value,
+                None => {
+                    let place = accounts.append(account, value);
+                    accounts.order.push(place);
+                }
+            }
+        }
+        let slots = &accounts.slots;
+        accounts.order.sort_unstable_by_key(|place| slots[*place as usize].0);
+        accounts
+    }
+}
+
+impl<V> Index<&AccountId> for Accounts<V> {
+    type Output = V;
+
+    fn index(&self, account: &AccountId) -> &V {
+        self.get(account).expect("the account is in the table")
+    }
+}
+
+impl<V: PartialEq> PartialEq for Accounts<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<V: Eq> Eq for Accounts<V> {}
+
+impl<V: Hash> Hash for Accounts<V> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.len());
+        self.iter().for_each(|entry| entry.hash(state));
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for Accounts<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// A table under trial: what is there, and what would be different.
+#[derive(Clone, Debug)]
+pub(super) struct Overlay<'a, V> {
+    below: &'a Accounts<V>,
+    changed: Changed<V>,
+    added: BTreeMap<AccountId, V>,
+}
+
+impl<'a, V: Copy> Overlay<'a, V> {
+    pub(super) fn new(below: &'a Accounts<V>) -> Self {
+        Self { below, changed: Changed::default(), added: BTreeMap::new() }
+    }
+
+    pub(super) fn get(&self, account: AccountId) -> Option<V> {
+        match self.below.place(account) {
+            Some(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| self.below.at(place).1)),
+            None => self.added.get(&account).copied(),
+        }
+    }
+
+    pub(super) fn set(&mut self, account: AccountId, value: V) {
+        match self.below.place(account) {
+            Some(place) => drop(self.changed.insert(place, value)),
+            None => drop(self.added.insert(account, value)),
+        }
+    }
+
+    /// All that was set, in account order.
+    pub(super) fn finish(self) -> Vec<(AccountId, V)> {
+        let changed = self.changed.into_iter().map(|(place, value)| (self.below.at(place).0, value));
+        let mut all: Vec<_> = changed.chain(self.added).collect();
+        all.sort_unstable_by_key(|(account, _)| *account);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Entropy;
+
+    #[test]
+    fn it_is_an_ordered_map_of_accounts_however_they_came() {
+        let mut entropy = Entropy::from_seed(1);
+        for _ in 0..50 {
+            let (mut accounts, mut expected) = (Accounts::new(), BTreeMap::new());
+            for number in 0..entropy.below(200) {
+                let account: AccountId = format!("a{}@A", entropy.below(100)).parse().unwrap();
+                assert_eq!(accounts.insert(account, number), expected.insert(account, number));
+            }
+            assert!(accounts.iter().eq(expected.iter()) && accounts.values().eq(expected.values()));
+            assert_eq!(accounts.len(), expected.len());
+            let collected: Accounts<u64> = expected.iter().rev().map(|(account, number)| (*account, *number)).collect();
+            assert_eq!(collected, accounts, "the order in which they come says nothing");
+            for (account, number) in &expected {
+                assert_eq!((accounts.get(account), &accounts[account]), (Some(number), number));
+            }
+            assert_eq!(accounts.get(&"b@A".parse().unwrap()), None);
+        }
+    }
+}

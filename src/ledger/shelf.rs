@@ -1,0 +1,98 @@
+//! What is remembered of one account's ids, made for clients whose ids ascend, and safe with all others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use super::memory::{Content, Outcome};
+use crate::types::{AccountId, Seq, TransferId};
+
+/// What an id was used for, and what came of it.
+pub(super) type Known = (Content, Outcome);
+
+/// The outcomes of one account, or those that all accounts which do not exist share, with their horizon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Shelf {
+    pub(super) horizon: Option<TransferId>,
+    /// Of one account alone: ids that were each greater than all before, in order. Most are, and come in at the end.
+    recent: VecDeque<(TransferId, Known)>,
+    /// All others.
+    pub(super) others: BTreeMap<(TransferId, AccountId), Known>,
+}
+
+impl Shelf {
+    pub(super) fn len(&self) -> usize {
+        self.recent.len() + self.others.len()
+    }
+
+    pub(super) fn get(&self, key: &(TransferId, AccountId)) -> Option<&Known> {
+        match self.place(key.0) {
+            Some(place) => Some(&self.recent[place].1),
+            None => self.others.get(key),
+        }
+    }
+
+    /// Where among the recent ones an id is.
+    fn place(&self, id: TransferId) -> Option<usize> {
+        if self.recent.back().is_none_or(|(last, _)| id > *last) {
+            return None;
+        }
+        self.recent.binary_search_by_key(&id, |(known, _)| *known).ok()
+    }
+
+    /// Remembers an outcome, and returns the one that it replaces. `of_one` says that this is the shelf of one account.
+    pub(super) fn insert(
+        &mut self,
+        of_one: bool,
+        key: (TransferId, AccountId),
+        content: Content,
+        outcome: Outcome,
+    ) -> Option<Known> {
+        let known = (content, outcome);
+        if let Some(place) = self.place(key.0) {
+            return Some(std::mem::replace(&mut self.recent[place].1, known));
+        }
+        let ascends = of_one && self.recent.back().is_none_or(|(last, _)| key.0 > *last);
+        if ascends && !self.others.contains_key(&key) {
+            self.recent.push_back((key.0, known));
+            return None;
+        }
+        self.others.insert(key, known)
+    }
+
+    /// Forgets up to `count` of the smallest ids; approvals above `watermark` stay. `account` is that of the shelf, where
+    /// it is of one. Returns what was forgotten, in order.
+    pub(super) fn forget(
+        &mut self,
+        account: Option<AccountId>,
+        count: usize,
+        watermark: Seq,
+    ) -> Vec<((TransferId, AccountId), Outcome)> {
+        let forgettable = |(_, outcome): &Known| !matches!(outcome, Outcome::Approved(seq) if *seq > watermark);
+        let mut forgotten = Vec::new();
+        // Those that were gone past: recent ones are put back in the end.
+        let (mut stay, mut after) = (Vec::new(), None);
+        while forgotten.len() < count {
+            let other = self.others.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next();
+            let other = other.map(|(key, known)| (*key, forgettable(known)));
+            let recent = self.recent.front().map(|(id, _)| *id);
+            match (recent, other) {
+                (Some(id), other) if other.is_none_or(|((other, _), _)| id < other) => {
+                    let Some((id, known)) = self.recent.pop_front() else { break };
+                    match account {
+                        Some(account) if forgettable(&known) => forgotten.push(((id, account), known.1)),
+                        _ => stay.push((id, known)),
+                    }
+                }
+                (_, Some((key, true))) => {
+                    if let Some((_, outcome)) = self.others.remove(&key) {
+                        forgotten.push((key, outcome));
+                    }
+                }
+                (_, Some((key, false))) => after = Some(key),
+                (_, None) => break,
+            }
+        }
+        stay.into_iter().rev().for_each(|known| self.recent.push_front(known));
+        forgotten
+    }
+}
