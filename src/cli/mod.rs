@@ -1,6 +1,7 @@
 //! The `paxbank` command, one file per subcommand.
 
 mod ask;
+mod bench;
 mod check;
 mod config;
 mod demo;
@@ -45,6 +46,7 @@ enum Command {
     Ask(ask::Ask),
     Check(check::Check),
     Demo(demo::RunDemo),
+    Bench(bench::RunBench),
     Completions(manual::Completions),
     Man(manual::Manual),
 }
@@ -191,6 +193,7 @@ fn run(arguments: Arguments) -> ExitCode {
         Command::Ask(ask) => ask.run(output),
         Command::Check(check) => check.run().map(Finished::from),
         Command::Demo(demo) => demo.run(output),
+        Command::Bench(bench) => bench.run(output),
         Command::Completions(completions) => Ok(completions.run().into()),
         Command::Man(manual) => manual.run().map(Finished::from),
     };

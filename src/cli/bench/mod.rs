@@ -1,0 +1,169 @@
+//! `paxbank bench`: what a bank does in a second on this machine, and what the machine would allow, from one run.
+
+mod bank;
+mod floors;
+mod load;
+mod report;
+mod usage;
+mod verify;
+mod workloads;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tokio::task::LocalSet;
+
+use super::{Failure, Finished, Output};
+
+const EXAMPLES: &str = "Examples:
+  paxbank bench                                          one node, a few seconds for each of four batch sizes
+  paxbank bench settled                                  three processes, until a block holds the transfers
+  paxbank bench local --batch 100 --connections 16       one of them
+  paxbank bench local settled --store redis
+  paxbank bench shortage takeover                        each transfer needs a Paxos run
+  paxbank bench restart catch-up --transfers 10000000
+  paxbank bench local --verify --kill                    afterwards, is everything there that was acknowledged?";
+
+const NOTES: &str = "\
+It starts the nodes that it measures, as processes of this machine with stores in a temporary directory, and removes both
+in the end. Nodes, callers and disk share the machine: leave it alone meanwhile. A call is one batch; callers wait for
+its last answer before they send the next. `floor` is what the machine alone takes for the same in the same run: a round
+trip over loopback, and an append with fdatasync (local: one of each for all callers together; settled: two round trips).
+The larger the ratio to it the better; 1 is never reached.";
+
+/// Measures a bank on this machine.
+#[derive(Args)]
+#[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
+pub(super) struct RunBench {
+    /// What to measure.
+    #[arg(value_enum, default_values_t = [Workload::Local])]
+    workloads: Vec<Workload>,
+    /// Transfers per call [default: a range of sizes].
+    #[arg(long, value_name = "COUNT", requires = "connections")]
+    batch: Option<NonZeroUsize>,
+    /// Callers, each with one call under way; up to 250 of them have a connection of their own.
+    #[arg(long, value_name = "COUNT", requires = "batch")]
+    connections: Option<NonZeroUsize>,
+    /// Where the nodes keep their data.
+    #[arg(long, value_enum, default_value_t = Store::Redb)]
+    store: Store,
+    /// Nodes of the bank, 1 or 3 [default: 1 for local and restart, 3 for the others].
+    #[arg(long, value_name = "COUNT", value_parser = processes)]
+    processes: Option<usize>,
+    /// Funded accounts at each home.
+    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    accounts: NonZeroUsize,
+    /// A hundredth of the accounts has a third of the transfers.
+    #[arg(long)]
+    skewed: bool,
+    /// How long each measurement takes, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    seconds: NonZeroUsize,
+    /// How many transfers restart and catch-up have behind them.
+    #[arg(long, value_name = "COUNT", default_value = "1000000")]
+    transfers: NonZeroUsize,
+    /// Afterwards, compute all chains again, and look for every id that was acknowledged.
+    #[arg(long)]
+    verify: bool,
+    /// End the load by killing all nodes in the middle of it, and start them again.
+    #[arg(long, requires = "verify")]
+    kill: bool,
+    /// Where the nodes' directories are made [default: the directory for temporary files].
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Workload {
+    /// Transfers until they are durable at their home.
+    Local,
+    /// Transfers until a block that holds them is durable at a majority and applied at their home.
+    Settled,
+    /// One caller; each transfer needs a Paxos run, by a home that keeps its ballot.
+    Shortage,
+    /// One caller; each transfer needs a Paxos run, by a home that takes the ballot over.
+    Takeover,
+    /// A start of one node that has made so many transfers.
+    Restart,
+    /// A node that was away for so many transfers.
+    CatchUp,
+}
+
+impl Workload {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Settled => "settled",
+            Self::Shortage => "shortage",
+            Self::Takeover => "takeover",
+            Self::Restart => "restart",
+            Self::CatchUp => "catch-up",
+        }
+    }
+}
+
+/// Where measured nodes keep their data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Store {
+    /// A file for each node.
+    Redb,
+    /// One `redis-server` for all nodes, started for this.
+    Redis,
+    /// Nowhere: what the rest costs.
+    Memory,
+}
+
+impl Store {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Redb => "redb",
+            Self::Redis => "redis",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+fn processes(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("a bank to measure has 1 or 3 nodes".to_owned()),
+    }
+}
+
+impl RunBench {
+    pub(super) fn run(self, output: Output) -> Result<Finished, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::usage(format!("this process has no runtime: {error}")))?;
+        LocalSet::new().block_on(&runtime, self.measure(output))
+    }
+
+    async fn measure(self, output: Output) -> Result<Finished, Failure> {
+        let mut report = report::Report::begin(output);
+        for workload in &self.workloads {
+            match workload {
+                Workload::Local | Workload::Settled => workloads::load(&self, *workload, &mut report).await?,
+                Workload::Shortage | Workload::Takeover => workloads::rounds(&self, *workload, &mut report).await?,
+                Workload::Restart => workloads::restart(&self, &mut report).await?,
+                Workload::CatchUp => workloads::catch_up(&self, &mut report).await?,
+            }
+        }
+        Ok(report.end())
+    }
+
+    fn seconds(&self) -> Duration {
+        Duration::from_secs(self.seconds.get() as u64)
+    }
+
+    /// Batch sizes and numbers of callers.
+    fn sizes(&self, workload: Workload) -> Vec<(usize, usize)> {
+        match (self.batch, self.connections) {
+            (Some(batch), Some(connections)) => vec![(batch.get(), connections.get())],
+            _ if workload == Workload::Local => vec![(1, 1), (1, 64), (100, 16), (8_190, 4)],
+            _ => vec![(1, 1), (1, 1_000), (100, 16), (8_190, 4)],
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The workloads, each from a fresh bank to its line in the report.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::bank::{Bank, accounts};
+use super::floors::Floors;
+use super::load::{self, Demand, Ids, Phase, Tally};
+use super::report::{Measured, Report, grouped, micros, time};
+use super::usage::{Usage, own_cpu};
+use super::{RunBench, Workload, verify};
+use crate::cli::Failure;
+use crate::client::{Client, Outcome};
+use crate::entropy::Entropy;
+use crate::ledger::{Request, Wait};
+use crate::types::{AccountId, Amount};
+use crate::wire::client::State;
+
+/// How long calls run before they count.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// About what a transfer takes in a log: for the size of the append that is the floor.
+const ENTRY_BYTES: usize = 40;
+
+/// How long one transfer of a workload with a single caller may take.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// How many transfers are asked for at once where only their number matters.
+const BULK: (usize, usize) = (4_096, 4);
+
+impl RunBench {
+    fn demand(&self, bank: &Bank, wait: Wait, (batch, callers): (usize, usize)) -> Demand {
+        let accounts = Rc::new(accounts(bank.id(0), self.accounts.get().max(2)));
+        Demand { batch, callers, wait, accounts, skewed: self.skewed, calls_left: Rc::new(Cell::new(u64::MAX)) }
+    }
+
+    /// Enough for the transfers that restart and catch-up need.
+    fn calls_to_fill(&self) -> u64 {
+        self.transfers.get().div_ceil(BULK.0) as u64
+    }
+
+    async fn bank(&self, processes: usize) -> Result<Bank, Failure> {
+        let processes = self.processes.unwrap_or(processes);
+        Bank::start(processes, self.accounts.get().max(2), self.store, self.directory.as_deref()).await
+    }
+}
+
+/// Many callers at the first home.
+pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Report) -> Result<(), Failure> {
+    let (processes, wait) = match workload {
+        Workload::Settled => (3, Wait::Settled),
+        _ => (1, Wait::Local),
+    };
+    for (batch, callers) in bench.sizes(workload) {
+        let mut bank = bench.bank(processes).await?;
+        let floors = Floors::measure(bank.path(), batch * callers * ENTRY_BYTES, batch * callers * ENTRY_BYTES).await?;
+        let demand = bench.demand(&bank, wait, (batch, callers));
+        let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::WarmUp)));
+        let mut ids = Ids::new(&mut entropy);
+        let address = bank.address(0).to_owned();
+        let calls = {
+            let phase = phase.clone();
+            tokio::task::spawn_local(async move { load::run(&address, &demand, &mut ids, &mut entropy, &phase).await })
+        };
+        sleep(WARM_UP).await;
+        let processes = bank.processes();
+        let (before, own, began) = (Usage::of(&processes), own_cpu(), Instant::now());
+        phase.set(Phase::Measured);
+        sleep(bench.seconds()).await;
+        let (nodes, own, during) = (Usage::of(&processes).since(&before), own_cpu() - own, began.elapsed());
+        if bench.kill {
+            (0..bank.len()).for_each(|index| bank.kill(index));
+        }
+        phase.set(Phase::Over);
+        let tally = calls.await.map_err(|error| Failure::usage(format!("the callers ended badly: {error}")))??;
+        check(&tally)?;
+        let round_trips = if workload == Workload::Settled { 2 } else { 1 };
+        report.load(&Measured {
+            workload: workload.name(),
+            store: bench.store.name(),
+            processes: bank.len(),
+            batch,
+            callers,
+            transfers: tally.approved,
+            during,
+            calls: &tally.calls,
+            nodes,
+            own_cpu: own,
+            pushed_back: tally.pushed_back,
+            floors,
+            floor: floors.round_trip * round_trips + floors.sync,
+        });
+        if bench.verify {
+            verify::verify(&mut bank, &tally, bench.kill, report).await?;
+        }
+    }
+    Ok(())
+}
+
+fn check(tally: &Tally) -> Result<(), Failure> {
+    match &tally.why {
+        Some(answer) => {
+            let count = tally.not_approved;
+            Err(Failure::usage(format!("{count} transfers were not approved, one of them: {answer:?}")))
+        }
+        None if tally.approved == 0 => Err(Failure::usage("no call was answered in the time measured")),
+        None => Ok(()),
+    }
+}
+
+/// One coin that goes to and fro, so that whoever has it next sees it only once a block holds it.
+pub(super) async fn rounds(bench: &RunBench, workload: Workload, report: &mut Report) -> Result<(), Failure> {
+    let bank = bench.bank(3).await?;
+    if bank.len() < 3 {
+        return Err(Failure::usage("these workloads need --processes 3"));
+    }
+    let floors = Floors::measure(bank.path(), ENTRY_BYTES, ENTRY_BYTES).await?;
+    let client = bank.client()?;
+    let empty =
+        |index: usize| AccountId::new("empty", bank.id(index)).map_err(|error| Failure::usage(error.to_string()));
+    let (here, there, rich) = (empty(0)?, empty(1)?, AccountId::of_node(bank.id(1)));
+    let mut calls = Histogram::<u64>::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds are good");
+    transfer(&client, rich, here).await?;
+    let mut began = Instant::now();
+    let mut before = Usage::of(&bank.processes());
+    let mut own = own_cpu();
+    let (mut warm, start) = (false, Instant::now());
+    while start.elapsed() < WARM_UP + bench.seconds() {
+        if !warm && start.elapsed() > WARM_UP {
+            (warm, began, before, own) = (true, Instant::now(), Usage::of(&bank.processes()), own_cpu());
+            calls.reset();
+        }
+        let taken = transfer(&client, here, there).await?;
+        calls.saturating_record(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));
+        match workload {
+            // The coin comes back from an account that has enough, so that no other home needs a round.
+            Workload::Shortage => drop(transfer(&client, rich, here).await?),
+            _ => {
+                let taken = transfer(&client, there, here).await?;
+                calls.saturating_record(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX));
+            }
+        }
+    }
+    let (round_trips, syncs) = if workload == Workload::Shortage { (2, 1) } else { (3, 3) };
+    report.load(&Measured {
+        workload: workload.name(),
+        store: bench.store.name(),
+        processes: bank.len(),
+        batch: 1,
+        callers: 1,
+        transfers: calls.len(),
+        during: began.elapsed(),
+        calls: &calls,
+        nodes: Usage::of(&bank.processes()).since(&before),
+        own_cpu: own_cpu() - own,
+        pushed_back: 0,
+        floors,
+        floor: floors.round_trip * round_trips + floors.sync * syncs,
+    });
+    Ok(())
+}
+
+/// One unit from an account to another, and how long that took.
+async fn transfer(client: &Client, from: AccountId, to: AccountId) -> Result<Duration, Failure> {
+    let request = Request { id: client.new_id(), from, to, amount: Amount::new(1), wait: Wait::Local };
+    let began = Instant::now();
+    match client.transfer(request, WITHIN).await? {
+        Outcome::Approved(_) => Ok(began.elapsed()),
+        other => Err(Failure::usage(format!("a transfer was not approved: {other:?}"))),
+    }
+}
+
+/// Makes so many transfers at the first home, all of them settled in the end.
+async fn fill(bench: &RunBench, bank: &Bank) -> Result<Tally, Failure> {
+    let demand = bench.demand(bank, Wait::Settled, BULK);
+    let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::Measured)));
+    let mut ids = Ids::new(&mut entropy);
+    let demand = Demand { calls_left: Rc::new(Cell::new(bench.calls_to_fill())), ..demand };
+    let tally = load::run(bank.address(0), &demand, &mut ids, &mut entropy, &phase).await?;
+    check(&tally)?;
+    Ok(tally)
+}
+
+/// One node that starts with so many transfers behind it.
+pub(super) async fn restart(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
+    let mut bank = bench.bank(1).await?;
+    let tally = fill(bench, &bank).await?;
+    bank.stop(0).await?;
+    let disk = directory_bytes(bank.path());
+    let began = Instant::now();
+    bank.launch(0)?;
+    bank.until(0, |status| status.state == State::Ready).await?;
+    let (took, transfers) = (began.elapsed(), tally.approved);
+    let memory = Usage::of(&bank.processes()).memory_bytes;
+    report.tell(
+        &format!(
+            "restart   {:<6} ready {} after its start, with {} transfers behind it; {} MB of memory, {} MB of disk",
+            bench.store.name(),
+            time(took),
+            grouped(transfers),
+            memory >> 20,
+            disk >> 20
+        ),
+        json!({
+            "workload": "restart", "store": bench.store.name(), "transfers": transfers, "ready_us": micros(took),
+            "memory_bytes": memory, "disk_bytes": disk,
+        }),
+    );
+    if bench.verify {
+        verify::verify(&mut bank, &tally, false, report).await?;
+    }
+    Ok(())
+}
+
+/// One of three nodes that was away for so many transfers.
+pub(super) async fn catch_up(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
+    let mut bank = bench.bank(3).await?;
+    if bank.len() < 3 {
+        return Err(Failure::usage("catch-up needs --processes 3"));
+    }
+    bank.stop(2).await?;
+    let tally = fill(bench, &bank).await?;
+    let Some(ahead) = bank.status(0).await else { return Err(Failure::usage("a node does not answer")) };
+    bank.launch(2)?;
+    bank.until(2, |_| true).await?;
+    let began = Instant::now();
+    bank.until(2, |status| status.height >= ahead.height).await?;
+    let (took, transfers) = (began.elapsed(), tally.approved);
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a figure")]
+    let rate = (transfers as f64 / took.as_secs_f64()) as u64;
+    report.tell(
+        &format!(
+            "catch-up  {:<6} {} transfers in {} blocks, in {}: {} transfers/s",
+            bench.store.name(),
+            grouped(transfers),
+            ahead.height,
+            time(took),
+            grouped(rate)
+        ),
+        json!({
+            "workload": "catch-up", "store": bench.store.name(), "transfers": transfers, "blocks": ahead.height,
+            "seconds": took.as_secs_f64(), "transfers_per_second": rate,
+        }),
+    );
+    if bench.verify {
+        verify::verify(&mut bank, &tally, false, report).await?;
+    }
+    Ok(())
+}
+
+/// What the files below a directory hold.
+fn directory_bytes(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => directory_bytes(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}
