@@ -22,6 +22,8 @@ need cc gcc
 need patch patch
 # Debian starts a service on port 6379 along with it. No test uses that one: each starts a server of its own, elsewhere.
 need redis-server redis-server
+# Makes the certificates of the tests of TLS.
+need openssl openssl
 
 echo "tests: units, actors, stores, sockets, clients, processes, example and simulation"
 # Some minutes of it; whoever asks cargo alone gets a few seconds.

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use paxos_banking::actors::message::{BankView, Outgoing};
@@ -15,6 +14,7 @@ use paxos_banking::node::Timing;
 use paxos_banking::store::StoreAddress;
 use paxos_banking::triplets::Triplet;
 use paxos_banking::types::{Height, NodeId, TransferId};
+use paxos_banking::wire::wall_clock_ms;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -72,10 +72,8 @@ impl Bank {
         Request { id: self.new_id(), from, to, amount, wait: Wait::Local }
     }
 
-    #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a client's ids carry its wall clock")]
     pub fn new_id(&mut self) -> TransferId {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        TransferId::from_parts(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), self.entropy.wide())
+        TransferId::from_parts(wall_clock_ms(), self.entropy.wide())
     }
 
     /// Sends a transfer to its home and waits for what the bank decides.

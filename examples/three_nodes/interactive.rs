@@ -54,7 +54,6 @@ pub struct Interactive {
     /// Notified whenever something was decided.
     decided: Rc<Notify>,
     output: Output,
-    names: KnownNames,
     cut: Option<Vec<Vec<NodeId>>>,
 }
 
@@ -63,14 +62,13 @@ pub async fn converse(genesis: Genesis, store: StoreAddress, arguments: SessionA
     let bank = Bank::start(genesis.clone(), store, 100).await?;
     let names = KnownNames::default();
     *names.lock() = Names::of(&genesis);
-    let session =
-        Session { program: "three_nodes", grammar: Grammar::Cluster, output, names: names.clone(), arguments };
+    let session = Session { program: "three_nodes", grammar: Grammar::Cluster, output, names, arguments };
     if session.at_terminal() {
         say("Three nodes in one process: A, B and C. help lists what can be said, Ctrl-D ends.");
     }
     bank.show_messages(output == Output::Human);
     let (asked, decided) = (AskedFor::default(), Rc::new(Notify::new()));
-    let mut nodes = Interactive { bank, genesis, asked, decided, output, names, cut: None };
+    let mut nodes = Interactive { bank, genesis, asked, decided, output, cut: None };
     session.run(&mut nodes).await.map_err(|failure| anyhow::anyhow!(failure.message))
 }
 
@@ -143,11 +141,7 @@ impl Interactive {
         let view = self.view(home).await?;
         let (what, id) = (opening_text(account), self.bank.new_id());
         let answer = self.bank.cluster.open(Opening { id, account, wait: Wait::Settled });
-        let told = self.decide(id, what, account, view.height, answer).await?;
-        if told.status == 0 {
-            self.names.lock().accounts.insert(account);
-        }
-        Ok(told)
+        self.decide(id, what, account, view.height, answer).await
     }
 
     /// Waits for the home's decision, and tells it with the blocks that it took.
@@ -329,7 +323,8 @@ impl Interactive {
             return Ok(node);
         }
         let nodes = nodes_text(self.genesis.nodes());
-        Err(Failure::usage(format!("there is no node {node}; this bank has {nodes}")))
+        let failure = Failure::usage(format!("there is no node {node}; this bank has {nodes}"));
+        Err(Failure { code: "unknown_node", ..failure })
     }
 
     /// One that runs.

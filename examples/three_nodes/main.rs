@@ -41,8 +41,8 @@ struct Arguments {
     /// What is on each account in the beginning, in the smallest unit.
     #[arg(long, default_value = "100", allow_hyphen_values = true, value_name = "AMOUNT")]
     opening: Amount,
-    /// Where the nodes keep what must last: redb:DIR, redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) or memory
-    /// [default: redb in a temporary directory].
+    /// Where the nodes keep what must last: redb:DIR, redis://HOST:PORT/DATABASE (rediss:// behind TLS), unix:SOCKET (a
+    /// Redis too) or memory [default: redb in a temporary directory].
     #[arg(long, value_name = "STORE")]
     store: Option<StoreAddress>,
     #[command(flatten)]

@@ -55,6 +55,9 @@ impl Board {
             store,
             behind: 0,
             homes,
+            program: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            // Whoever answers over a socket adds it: no role of a node looks at a clock.
+            clock_ms: None,
         };
         Self { status, heights: BTreeMap::new(), halted: None, waiting: Vec::new(), listener: None }
     }

@@ -19,8 +19,8 @@ use crate::types::Amount;
   paxbank check --store redb:bank --genesis genesis.toml
   paxbank check --store redis://127.0.0.1:6379/0")]
 pub(super) struct Check {
-    /// Where the stores are: redb:DIR, all files DIR/*.redb; redis://HOST:PORT/DATABASE or unix:SOCKET, all nodes of that
-    /// Redis.
+    /// Where the stores are: redb:DIR, all files DIR/*.redb; redis://HOST:PORT/DATABASE (rediss:// behind TLS) or
+    /// unix:SOCKET, all nodes of that Redis.
     #[arg(long, value_name = "STORE")]
     store: StoreAddress,
     #[command(flatten)]

@@ -53,13 +53,14 @@ use directory::Directory;
 pub use error::{ClientError, NodeError, Outcome, Unknown, Why};
 pub use pages::{ChainPages, LogPages};
 pub use reads::{Heard, Traced};
-pub use status::{STATUS_WITHIN, StatusReport};
+pub use status::{ClockLead, STATUS_WITHIN, StatusReport};
 
 pub use crate::wire::client::{Balance, ReadLevel, State, Status, Transfer};
 
 use crate::entropy::Entropy;
 use crate::types::{Hash, Height, NodeId, TransferId};
 use crate::wire::client::TRANSFERS_MAX;
+use crate::wire::wall_clock_ms;
 
 /// The most addresses that a client can be given.
 pub const ADDRESSES_MAX: usize = 64;
@@ -131,10 +132,8 @@ impl Client {
     }
 
     /// An id for a new transfer.
-    #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a client's ids carry its wall clock")]
     pub fn new_id(&self) -> TransferId {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        TransferId::from_parts(millis(now), locked(&self.entropy).wide())
+        TransferId::from_parts(wall_clock_ms(), locked(&self.entropy).wide())
     }
 
     /// The greatest height in any answer so far. Balances that are read never tell of an earlier state.

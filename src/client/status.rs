@@ -11,6 +11,7 @@ use super::Client;
 use super::error::{ClientError, NodeError};
 use crate::types::NodeId;
 use crate::wire::client::{Ask, Status, Told};
+use crate::wire::wall_clock_ms;
 
 /// How long all nodes together may take to say how they are.
 pub const STATUS_WITHIN: Duration = Duration::from_secs(2);
@@ -22,6 +23,33 @@ pub struct StatusReport {
     pub nodes: BTreeMap<NodeId, Option<Status>>,
     /// Addresses that led nowhere, and why.
     pub failed: BTreeMap<String, NodeError>,
+    /// The clocks of the nodes that tell them.
+    pub clocks: BTreeMap<NodeId, ClockLead>,
+}
+
+/// How far a node's clock is ahead of this machine's. It was read at some moment between question and answer, so that
+/// only these bounds are known; they are negative where it is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockLead {
+    /// At least, in milliseconds.
+    pub least_ms: i64,
+    /// At most.
+    pub most_ms: i64,
+}
+
+impl ClockLead {
+    /// By what a node told that was asked at `asked_ms` and answered by `answered_ms`, as this machine's clock has it.
+    fn new(told_ms: u64, asked_ms: u64, answered_ms: u64) -> Self {
+        let [told, asked, answered] = [told_ms, asked_ms, answered_ms].map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+        let (one, other) = (told.saturating_sub(asked), told.saturating_sub(answered));
+        // A clock that was set back meanwhile turns them round.
+        Self { least_ms: one.min(other), most_ms: one.max(other) }
+    }
+
+    /// How far it is away from this machine's clock at the least.
+    pub fn apart_ms(self) -> u64 {
+        self.least_ms.max(self.most_ms.saturating_neg()).max(0).unsigned_abs()
+    }
 }
 
 impl Client {
@@ -45,8 +73,8 @@ impl Client {
         }
         while let Ok(Some((address, told))) = timeout_at(until, asking.next()).await {
             answered.insert(address.clone());
-            let status = match told {
-                Ok(status) => status,
+            let (status, clock) = match told {
+                Ok(told) => told,
                 Err(error) => {
                     report.failed.insert(address, error);
                     continue;
@@ -60,6 +88,7 @@ impl Client {
                     asking.push(ask(address, Some(*node)));
                 }
             }
+            report.clocks.extend(clock.map(|clock| (status.node, clock)));
             report.nodes.insert(status.node, Some(status));
         }
         drop(asking);
@@ -76,13 +105,47 @@ impl Client {
         Ok(report)
     }
 
-    async fn status_at(&self, address: &str, expected: Option<NodeId>, until: Instant) -> Result<Status, NodeError> {
+    async fn status_at(
+        &self,
+        address: &str,
+        expected: Option<NodeId>,
+        until: Instant,
+    ) -> Result<(Status, Option<ClockLead>), NodeError> {
         let connection = self.directory.open(address, expected, until).await?;
         let node = connection.node();
+        let asked_ms = wall_clock_ms();
         match connection.ask(until, |_| Ask::Status).await {
-            Ok(Told::Status(status)) if status.node == node => Ok(status),
+            Ok(Told::Status(status)) if status.node == node => {
+                let clock = status.clock_ms.map(|told_ms| ClockLead::new(told_ms, asked_ms, wall_clock_ms()));
+                Ok((status, clock))
+            }
             Ok(_) => Err(NodeError::Garbled { node, why: "it does not say how it is".to_owned() }),
             Err(error) => Err((*error).clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_apart_only_by_what_no_delay_explains() {
+        // Told, asked, answered: the node's clock and this one's are read somewhere within.
+        for (told, asked, answered, least_ms, most_ms, apart_ms) in [
+            (1_000, 1_000, 1_000, 0, 0, 0),
+            (1_400, 1_000, 2_000, -600, 400, 0),
+            (9_000, 1_000, 2_000, 7_000, 8_000, 7_000),
+            (1_000, 9_000, 9_500, -8_500, -8_000, 8_000),
+            (1_000, 2_000, 500, -1_000, 500, 0),
+            (u64::MAX, 0, 0, i64::MAX, i64::MAX, i64::MAX.unsigned_abs()),
+        ] {
+            let lead = ClockLead::new(told, asked, answered);
+            assert_eq!(
+                (lead, lead.apart_ms()),
+                (ClockLead { least_ms, most_ms }, apart_ms),
+                "{told} {asked} {answered}"
+            );
         }
     }
 }

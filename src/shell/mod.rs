@@ -15,6 +15,7 @@ mod parse;
 mod words;
 
 pub use complete::{Names, complete};
+pub(crate) use parse::nearest;
 pub use parse::{ParseError, parse};
 pub use words::{Word, help};
 
@@ -73,4 +74,23 @@ pub enum Command {
     Partition(Vec<Vec<NodeId>>),
     /// Ends the cut.
     Heal,
+}
+
+impl Command {
+    /// The account that it debits.
+    pub(crate) fn debit(&self) -> Option<AccountId> {
+        match self {
+            Self::Transfer { transfer, .. } => Some(transfer.from),
+            _ => None,
+        }
+    }
+
+    /// The accounts that it names.
+    pub(crate) fn accounts(&self) -> Vec<AccountId> {
+        match self {
+            Self::Transfer { transfer, .. } => vec![transfer.from, transfer.to],
+            Self::Open(account) | Self::Balance(account) => vec![*account],
+            _ => Vec::new(),
+        }
+    }
 }

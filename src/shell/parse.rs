@@ -41,6 +41,18 @@ pub enum ParseError {
     NotHere(&'static str),
 }
 
+impl ParseError {
+    /// Says that the first word may have been meant for a command: what has the form of a transfer need not be one.
+    fn or_meant(self, command: Option<&'static str>) -> Self {
+        match (self, command) {
+            (Self::Arguments { fault, usage, example }, Some(command)) => {
+                Self::Arguments { fault: format!("{fault}; or did you mean the command {command}?"), usage, example }
+            }
+            (other, _) => other,
+        }
+    }
+}
+
 /// The commands of a line, in order. None is returned where one of them is wrong, so that nobody runs half a line.
 ///
 /// # Errors
@@ -59,7 +71,9 @@ fn command(text: &str, grammar: Grammar) -> Result<Command, ParseError> {
     let Some(word) = grammar.word(first) else {
         return match anywhere(first) {
             Some(word) => Err(ParseError::NotHere(word.name)),
-            None if is_bare_triplet(&words) => transfer(Rest::new("transfer", &words)),
+            None if is_bare_triplet(&words) => {
+                transfer(Rest::new("transfer", &words)).map_err(|error| error.or_meant(nearest(first, grammar)))
+            }
             None => Err(unknown(first, grammar)),
         };
     };
@@ -198,31 +212,18 @@ impl<'a> Rest<'a> {
 }
 
 fn unknown(word: &str, grammar: Grammar) -> ParseError {
-    let near = grammar.words().map(|known| (distance(word, known.name), known.name));
-    // Further away than half of what was written is nothing that anybody meant.
-    let near = near.filter(|(distance, _)| *distance <= 2 && 2 * distance <= word.len());
     let begins = grammar.words().map(|known| known.name).find(|known| !word.is_empty() && known.starts_with(word));
-    let suggestion = begins.or_else(|| near.min().map(|(_, name)| name));
+    let suggestion = begins.or_else(|| nearest(word, grammar));
     ParseError::Unknown { word: word.chars().take(40).collect(), suggestion }
 }
 
-/// How many characters must be added, left out, replaced or swapped with the next to get from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to): (Vec<char>, Vec<char>) = (from.chars().take(20).collect(), to.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
-    for i in 1..=from.len() {
-        let mut row = vec![i];
-        for j in 1..=to.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[from.len()][to.len()]
+/// The command that `word` was meant for, where it is one with a slip: characters that are missing, wrong, too much, or
+/// swapped with the next.
+pub(crate) fn nearest(word: &str, grammar: Grammar) -> Option<&'static str> {
+    let word: String = word.chars().take(20).collect();
+    let near = grammar.words().map(|known| (strsim::osa_distance(&word, known.name), known.name));
+    // Further away than half of what was written is nothing that anybody meant.
+    near.filter(|(distance, _)| *distance <= 2 && 2 * distance <= word.len()).min().map(|(_, name)| name)
 }
 
 #[cfg(test)]

@@ -81,6 +81,8 @@ fn unknown_commands_get_a_suggestion_where_one_is_near() {
         ("stats", "status"),
         ("halp", "help"),
         ("help outcmoe", "outcome"),
+        ("blance A", "balance"),
+        ("lgo A", "log"),
     ] {
         assert!(wrong(written).contains(&format!("did you mean {meant}?")), "{}", wrong(written));
     }
@@ -102,6 +104,7 @@ fn wrong_arguments_say_what_is_expected() {
         ("transfer A B -5", "the amount \"-5\" is negative"),
         ("A B -5", "the amount \"-5\" is negative"),
         ("A B 5x", "give a whole number of the smallest unit, such as 250; write transfer"),
+        ("blance A 5 3", "transfer does not take \"3\" here; or did you mean the command balance?; write transfer"),
         ("A B 5 soon", "transfer does not take \"soon\" here; write transfer"),
         ("(A, B)", "write one per line as (FROM, TO, AMOUNT), such as (A, B, 4)"),
         ("(A, B, 5) soon", "is not a transfer"),

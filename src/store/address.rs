@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::{Disk, RedbStore, RedisAddress, RedisCredentials, RedisStore, Store, StoreError};
+use super::{Disk, RedbStore, RedisAddress, RedisCredentials, RedisStore, RedisTls, Store, StoreError};
 use crate::types::{Hash, NodeId};
 
 /// How long a node waits at its start for a store that is not there yet: after a boot of the machine both start at once.
@@ -22,7 +22,8 @@ const RETRY_MAX: Duration = Duration::from_millis(500);
 pub enum StoreAddress {
     /// `redb:DIR`: embedded, in the file `DIR/{node}.redb`.
     Redb(PathBuf),
-    /// `redis://HOST:PORT/DATABASE` or `unix:SOCKET`: in a Redis, in keys that end in the node's name.
+    /// `redis://HOST:PORT/DATABASE`, `rediss://` behind TLS, or `unix:SOCKET`: in a Redis, in keys that end in the node's
+    /// name.
     Redis(RedisAddress),
     /// `memory`: for trying things out, gone with the process.
     Memory,
@@ -31,8 +32,8 @@ pub enum StoreAddress {
 /// A text that is no store address. It is not repeated, since it may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0}; give redb:DIR (a directory, made if it is missing), redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) \
-     or memory"
+    "{0}; give redb:DIR (a directory, made if it is missing), redis://HOST:PORT/DATABASE, the same with rediss:// \
+     behind TLS, unix:SOCKET (a Redis too) or memory"
 )]
 pub struct StoreAddressError(String);
 
@@ -45,13 +46,8 @@ impl FromStr for StoreAddress {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             Some(("redb", directory)) if !directory.is_empty() => Ok(Self::Redb(directory.into())),
-            Some(("redis", rest)) if rest.starts_with("//") => redis(),
+            Some(("redis" | "rediss", rest)) if rest.starts_with("//") => redis(),
             Some(("unix", _)) => redis(),
-            Some(("rediss", _)) => Err(StoreAddressError(
-                "rediss://, a Redis behind TLS, is not supported yet: use redis:// where you trust the network, or \
-                 through a tunnel of your own"
-                    .to_owned(),
-            )),
             _ => Err(StoreAddressError("this is no store that is known here".to_owned())),
         }
     }
@@ -82,6 +78,15 @@ impl StoreAddress {
     pub fn with_credentials(mut self, credentials: Option<RedisCredentials>) -> Self {
         if let Self::Redis(address) = &mut self {
             address.credentials = credentials;
+        }
+        self
+    }
+
+    /// Says whom to trust and who to be in TLS with a Redis; nothing to a store that is none.
+    #[must_use]
+    pub fn with_tls(mut self, tls: RedisTls) -> Self {
+        if let Self::Redis(address) = &mut self {
+            address.tls = tls;
         }
         self
     }

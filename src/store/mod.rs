@@ -28,7 +28,7 @@ pub use journal::{Accepted, Head, Journal};
 pub use memory::{Disk, Fault, MemoryStore};
 pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
-pub use redis::{RedisAddress, RedisCredentials, RedisPlace, RedisStore};
+pub use redis::{RedisAddress, RedisCredentials, RedisPlace, RedisStore, RedisTls, RedisTlsError};
 
 /// An ordered sequence of records with ascending ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -246,6 +246,14 @@ pub enum StoreError {
         /// The server.
         address: String,
         /// What it said, and what to do.
+        what: String,
+    },
+    /// Either side of TLS does not take the other for whom it expects, or one of the two speaks no TLS.
+    #[error("{address} cannot be used: {what}")]
+    Untrusted {
+        /// The server.
+        address: String,
+        /// Why, and what to do.
         what: String,
     },
     /// The store cannot be opened.

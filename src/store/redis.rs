@@ -21,9 +21,11 @@ use crate::types::{Epoch, NodeId};
 
 mod address;
 mod connection;
+mod tls;
 
 pub use address::{RedisAddress, RedisCredentials, RedisPlace};
 use connection::{Call, Connection, code};
+pub use tls::{RedisTls, RedisTlsError};
 
 const EPOCH_SCRIPT: &str = include_str!("redis/epoch.lua");
 const READ_SCRIPT: &str = include_str!("redis/read.lua");
@@ -58,7 +60,8 @@ impl RedisStore {
     /// Connects to the Redis, and checks that it keeps what it acknowledges.
     ///
     /// # Errors
-    /// [`StoreError::Unsafe`] where it does not; [`StoreError::Unread`] where it is not there, or not yet.
+    /// [`StoreError::Unsafe`] where it does not; [`StoreError::Unread`] where it is not there, or not yet;
+    /// [`StoreError::Denied`] and [`StoreError::Untrusted`] where the two do not let each other in.
     pub fn open(address: RedisAddress, node: NodeId) -> Result<Self, StoreError> {
         Self::connect(address, node, false)
     }
@@ -125,6 +128,8 @@ impl RedisStore {
             Some(connection) => connection,
             None => Connection::open(&self.address, &mut self.warned).map_err(|error| match error {
                 StoreError::Unread(what) => call.not_done(what),
+                // Of a server that was good before. Whoever mends its certificate need not start this node again.
+                StoreError::Untrusted { .. } => call.not_done(error.to_string()),
                 error => error,
             })?,
         };

@@ -262,7 +262,7 @@ impl State {
     }
 }
 
-/// How a node is. All of it is durable there.
+/// How a node is. All that it tells of its chain and its log is durable there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The node.
@@ -287,6 +287,10 @@ pub struct Status {
     pub behind: u64,
     /// All nodes of the cluster, each with the address of its client port as far as it is known.
     pub homes: BTreeMap<NodeId, Option<String>>,
+    /// The version of the program that it runs, where it tells that.
+    pub program: Option<String>,
+    /// Its wall clock when it answered, in milliseconds since 1970, where it tells that. Nothing is decided by it.
+    pub clock_ms: Option<u64>,
 }
 
 /// Why a call has no answer.

@@ -7,16 +7,19 @@ use serde_json::{Value, json};
 use crate::commands::{json_of, text_of};
 use crate::node::{Act, Bank, Node, node, status};
 
-/// A node that says of itself what `change` makes of a good status.
+/// A node that says of itself what `change` makes of a good status whenever it is asked.
 fn start(bank: &mut Bank, name: &str, change: impl Fn(&mut Status) + Send + 'static) -> Node {
     let welcome = bank.welcome(name);
     let peers = ["A", "B", "C"].map(node).into_iter().filter(|peer| *peer != welcome.node).collect();
     let mut good = Status { height: Height(3), peers_up: peers, ..status(welcome.node, &welcome) };
     "redb:A/A.redb".clone_into(&mut good.store);
-    change(&mut good);
     bank.start_bare(name, move |call| match call.ask {
         Ask::Hello { .. } => vec![Act::Tell(Told::Welcome(welcome.clone()))],
-        Ask::Status => vec![Act::Tell(Told::Status(good.clone()))],
+        Ask::Status => {
+            let mut status = good.clone();
+            change(&mut status);
+            vec![Act::Tell(Told::Status(status))]
+        }
         _ => panic!("{call:?}"),
     })
 }
@@ -94,6 +97,51 @@ async fn what_is_wrong_with_nodes_is_told_with_what_to_do() {
     drop((stopped, other));
     let (status, value) = json_of(&["doctor", "--nodes", &nodes]).await;
     assert_eq!((status, &value["problems"]), (1, &json!(2)), "{value}");
+}
+
+fn now_ms() -> u64 {
+    paxos_banking::wire::wall_clock_ms()
+}
+
+#[tokio::test]
+async fn nodes_of_different_versions_and_clocks_that_are_apart_are_warned_of() {
+    let tells = |program: &str, ahead_ms: i64| {
+        let program = program.to_owned();
+        move |status: &mut Status| {
+            status.program = Some(program.clone());
+            status.clock_ms = Some(now_ms().saturating_add_signed(ahead_ms));
+        }
+    };
+    let mut bank = Bank::new().await;
+    let nodes = [start(&mut bank, "A", tells("0.1.0", 0)), start(&mut bank, "B", tells("0.1.0", 0))];
+    // An older program tells neither, and is not warned of for its clock.
+    let old = start(&mut bank, "C", |_| {});
+    let (status, value) = json_of(&["doctor", "--nodes", &nodes[0].address]).await;
+    assert_eq!((status, &value["warnings"]), (0, &json!(1)), "{value}");
+    let of_bank = about(&value, "bank");
+    assert!(of_bank[1].0 == "warning", "{of_bank:?}");
+    assert!(of_bank[1].1.contains("A, B: 0.1.0; C: an older version, which is not told"), "{of_bank:?}");
+    assert!(of_bank[1].1.contains("restart the others with the newer program, one after the other"), "{of_bank:?}");
+    assert!(of_bank[2].0 == "ok" && of_bank[2].1.contains("clocks"), "{of_bank:?}");
+    drop((nodes, old));
+
+    let mut bank = Bank::new().await;
+    let nodes = [
+        start(&mut bank, "A", tells("0.1.0", 100_000)),
+        start(&mut bank, "B", tells("0.1.0", -50_000)),
+        start(&mut bank, "C", tells("0.1.0", 0)),
+    ];
+    let (status, value) = json_of(&["doctor", "--nodes", &nodes[0].address]).await;
+    assert_eq!((status, &value["warnings"]), (0, &json!(3)), "{value}");
+    let of_a = about(&value, "node A").remove(1);
+    assert!(of_a.0 == "warning" && of_a.1.contains("s ahead of this machine's"), "{of_a:?}");
+    assert!(of_a.1.contains("only labels the lines of its log, and decides nothing"), "{of_a:?}");
+    let of_b = about(&value, "node B").remove(1);
+    assert!(of_b.0 == "warning" && of_b.1.contains("s behind this machine's"), "{of_b:?}");
+    let of_bank = about(&value, "bank");
+    assert!(of_bank[1].0 == "ok" && of_bank[1].1.contains("run the same version"), "{of_bank:?}");
+    assert!(of_bank[2].0 == "warning" && of_bank[2].1.contains("the clock of A is at least"), "{of_bank:?}");
+    assert!(of_bank[2].1.contains("s ahead of that of B"), "{of_bank:?}");
 }
 
 #[tokio::test]

@@ -152,6 +152,8 @@ pub fn status(node: NodeId, welcome: &Welcome) -> Status {
         store: "memory".to_owned(),
         behind: 0,
         homes: welcome.homes.clone(),
+        program: None,
+        clock_ms: None,
     }
 }
 

@@ -105,6 +105,23 @@ async fn a_script_ends_at_its_first_error_with_its_line_unless_it_is_to_go_on() 
 }
 
 #[tokio::test]
+async fn a_mistyped_command_that_reads_as_a_transfer_is_told_with_the_command_that_was_meant() {
+    let mut bank = Bank::new().await;
+    let node = a_node(&mut bank);
+    for (line, expected) in [
+        ("chian 3 5", "this bank has no node chian; it has A, B, C; did you mean the command chain?"),
+        ("blance A 5 3", "or did you mean the command balance?"),
+        ("blance A", "did you mean balance?"),
+    ] {
+        let (status, lines, stderr) = told(&shell(&node, &["-c", line], "").await);
+        assert_eq!((status, lines.len()), (2, 0), "{lines:?}");
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    let (_, _, stderr) = told(&shell(&node, &["-c", "Zurich B 5"], "").await);
+    assert_eq!(stderr.trim_end(), "paxbank: this bank has no node Zurich; it has A, B, C");
+}
+
+#[tokio::test]
 async fn commands_of_an_argument_are_run_in_order() {
     let mut bank = Bank::new().await;
     let node = a_node(&mut bank);

@@ -13,6 +13,8 @@ const START_MAX: Duration = Duration::from_secs(20);
 pub struct RedisServer {
     directory: tempfile::TempDir,
     port: u16,
+    /// Whether it listens on its port with TLS alone.
+    tls: bool,
     /// Given on the command line, after the configuration.
     overrides: Vec<String>,
     process: Mutex<Option<Process>>,
@@ -33,12 +35,21 @@ impl RedisServer {
 
     /// The same, with settings of its own: `["--appendonly", "no"]`.
     pub fn start_with(overrides: &[&str]) -> Self {
+        Self::start_as(false, overrides)
+    }
+
+    /// One that speaks TLS, with settings that say what it shows.
+    pub fn start_tls(settings: &[String]) -> Self {
+        Self::start_as(true, &settings.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn start_as(tls: bool, overrides: &[&str]) -> Self {
         // Between finding a port free and listening on it, somebody else may take it.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
             let directory = tempfile::tempdir().unwrap();
-            let server = Self { directory, port, overrides, process: Mutex::new(None) };
+            let server = Self { directory, port, tls, overrides, process: Mutex::new(None) };
             if server.try_restart() {
                 return server;
             }
@@ -49,6 +60,11 @@ impl RedisServer {
     /// `redis://127.0.0.1:PORT`.
     pub fn address_tcp(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// `rediss://127.0.0.1:PORT`.
+    pub fn address_tls(&self) -> String {
+        format!("rediss://127.0.0.1:{}/0", self.port)
     }
 
     /// `unix:SOCKET`.
@@ -81,9 +97,12 @@ impl RedisServer {
 
     fn try_restart(&self) -> bool {
         self.kill();
+        let port = self.port.to_string();
+        let ports: &[&str] = if self.tls { &["--port", "0", "--tls-port", &port] } else { &["--port", &port] };
         let server = Command::new("redis-server")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf"))
-            .args(["--port", &self.port.to_string(), "--unixsocket", &self.socket(), "--dir"])
+            .args(ports)
+            .args(["--unixsocket", &self.socket(), "--dir"])
             .arg(self.directory.path())
             .args(["--logfile", "redis.log"])
             .args(&self.overrides)

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::certificates::Authority;
 use crate::process::{NodeProcess, PATIENCE};
 use crate::proxy::{Proxy, Way};
 use crate::redis::RedisServer;
@@ -33,6 +34,8 @@ pub enum Stores {
     Redb,
     /// One server for each node.
     Redis,
+    /// The same behind TLS.
+    RedisTls,
 }
 
 pub struct Bank {
@@ -44,6 +47,8 @@ pub struct Bank {
     ways: BTreeMap<(&'static str, &'static str), Proxy>,
     client_ways: BTreeMap<&'static str, Proxy>,
     pub redis: BTreeMap<&'static str, RedisServer>,
+    /// Who signed the certificates of the Redis servers.
+    authority: Option<Authority>,
     pub nodes: BTreeMap<&'static str, NodeProcess>,
 }
 
@@ -63,17 +68,25 @@ impl Bank {
         let mut ways = BTreeMap::new();
         let mut client_ways = BTreeMap::new();
         let mut redis = BTreeMap::new();
+        let authority = (stores == Stores::RedisTls).then(Authority::new);
+        if let Some(authority) = &authority {
+            authority.sign("server", "IP:127.0.0.1");
+        }
         for name in NAMES {
             client_ways.insert(name, Proxy::new().await);
-            if stores == Stores::Redis {
-                redis.insert(name, RedisServer::start());
+            match (stores, &authority) {
+                (_, Some(authority)) => {
+                    redis.insert(name, RedisServer::start_tls(&authority.of_server("server", "no")));
+                }
+                (Stores::Redis, None) => drop(redis.insert(name, RedisServer::start())),
+                _ => {}
             }
             for peer in NAMES.into_iter().filter(|peer| *peer != name) {
                 ways.insert((name, peer), Proxy::new().await);
             }
         }
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, opening, level: "info", ways, client_ways, redis, nodes: BTreeMap::new() }
+        Self { directory, opening, level: "info", ways, client_ways, redis, authority, nodes: BTreeMap::new() }
     }
 
     pub fn arguments(&self, name: &'static str) -> Vec<String> {
@@ -81,15 +94,24 @@ impl Bank {
             ["--id", name, "--peer-listen", "127.0.0.1:0", "--client-listen", "127.0.0.1:0"].map(str::to_owned).into();
         arguments.extend(["--client-advertise".to_owned(), self.client_ways[name].address()]);
         arguments.extend(["--opening".to_owned(), self.opening.to_string()]);
-        let store = match self.redis.get(name) {
-            Some(redis) => redis.address_tcp(),
-            None => format!("redb:{}", self.store_directory(name).display()),
+        let store = match (self.redis.get(name), &self.authority) {
+            (Some(redis), Some(authority)) => {
+                arguments.extend(["--redis-ca".to_owned(), authority.file("ca.pem")]);
+                redis.address_tls()
+            }
+            (Some(redis), None) => redis.address_tcp(),
+            (None, _) => format!("redb:{}", self.store_directory(name).display()),
         };
         arguments.extend(["--store".to_owned(), store]);
         for peer in NAMES.into_iter().filter(|peer| *peer != name) {
             arguments.extend(["--peer".to_owned(), format!("{peer}={}", self.ways[&(name, peer)].address())]);
         }
         arguments
+    }
+
+    /// Who signed what the Redis servers show.
+    pub fn authority(&self) -> &Authority {
+        self.authority.as_ref().expect("its stores are behind TLS")
     }
 
     pub fn store_directory(&self, name: &str) -> PathBuf {

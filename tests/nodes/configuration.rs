@@ -141,7 +141,7 @@ async fn wrong_files_are_named_with_what_to_do_and_nothing_is_started() {
         (right.replace("\"A\"", "\"A b\""), &[], "line 1: id = \"A b\": the name \"A b\" holds ' '"),
         (format!("{right}peer = [\"B\"]"), &[], "line 5: peer = \"B\": a peer is NAME=HOST:PORT"),
         (format!("{right}opening = -5"), &[], "is negative"),
-        (right.replace("redb:", "rediss://me:hunter2@"), &[], "rediss://, a Redis behind TLS, is not supported yet"),
+        (right.replace("redb:", "rediss://me:hunter2@"), &[], "user and password do not belong in the address"),
         (right.replace("redb:", "redis://me:hunter2@"), &[], "user and password do not belong in the address"),
         (right.replace("id = \"A\"", ""), &[], "--id <NAME>"),
         (

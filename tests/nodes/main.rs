@@ -5,6 +5,7 @@
 mod redis;
 
 mod bank;
+mod certificates;
 mod load;
 mod process;
 mod proxy;
@@ -17,4 +18,5 @@ mod lost_disks;
 mod operators;
 mod partitions;
 mod redis_stores;
+mod redis_tls;
 mod redis_users;

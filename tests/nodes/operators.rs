@@ -59,7 +59,10 @@ async fn the_worked_example_through_the_command_line() {
     let (code, told) = bank.json(&["status"]).await;
     assert_eq!(code, 0);
     for name in NAMES {
-        assert_eq!(told["nodes"][name]["state"], json!("ready"), "{told}");
+        let node = &told["nodes"][name];
+        assert_eq!((&node["state"], &node["program"]), (&json!("ready"), &json!(env!("CARGO_PKG_VERSION"))), "{told}");
+        let now = paxos_banking::wire::wall_clock_ms();
+        assert!(node["clock_ms"].as_u64().unwrap().abs_diff(now) < 60_000, "{told}, and it is {now}");
     }
 }
 

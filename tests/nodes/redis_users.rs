@@ -13,7 +13,7 @@ use crate::process::{NodeProcess, PATIENCE, fails_to_start};
 use crate::redis::RedisServer;
 
 /// It must occur in nothing that is ever printed.
-const PASSWORD: &str = "hunter2-correct-horse";
+pub const PASSWORD: &str = "hunter2-correct-horse";
 const WRONG: &str = "hunter2-wrong-battery";
 
 fn with_users() -> RedisServer {
@@ -30,22 +30,22 @@ fn with_users() -> RedisServer {
     RedisServer::start_with(&overrides)
 }
 
-fn alone(store: &str, more: &[&str]) -> Vec<String> {
+pub fn alone(store: &str, more: &[&str]) -> Vec<String> {
     let base = ["--id", "A", "--peer-listen", "127.0.0.1:0", "--client-listen", "127.0.0.1:0", "--store", store];
     base.iter().chain(more).map(|text| (*text).to_owned()).collect()
 }
 
-fn password_file(directory: &Path, password: &str) -> String {
+pub fn password_file(directory: &Path, password: &str) -> String {
     let path = directory.join(format!("{}.password", password.len()));
     std::fs::write(&path, format!("{password}\n")).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-fn silent(text: &str) {
+pub fn silent(text: &str) {
     assert!(!text.contains(PASSWORD) && !text.contains(WRONG), "a password is shown: {text}");
 }
 
-async fn paxbank(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+pub async fn paxbank(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paxbank"));
     command.args(arguments).envs(environment.iter().copied());
     let Output { status, stdout, stderr } = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
@@ -53,7 +53,7 @@ async fn paxbank(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i3
 }
 
 /// A node that logs all there is serves, and says its password nowhere.
-async fn serves(arguments: &[String]) {
+pub async fn serves(arguments: &[String]) {
     let node = NodeProcess::start(arguments, "trace").await;
     node.logged("ready").await;
     let (code, status) = paxbank(&["status", "--nodes", &node.client_address, "--output", "json"], &[]).await;

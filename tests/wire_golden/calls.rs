@@ -66,6 +66,8 @@ fn status() -> Status {
         store: "redb:A/A.redb".to_owned(),
         behind: 0,
         homes: homes(),
+        program: Some("0.1.0".to_owned()),
+        clock_ms: Some(1_735_689_600_000),
     }
 }
 

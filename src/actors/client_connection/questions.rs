@@ -23,6 +23,7 @@ use crate::wire::client::{
     Reply, State, Status, Told, Welcome,
 };
 use crate::wire::frame::frame_of;
+use crate::wire::wall_clock_ms;
 
 /// One question of a client's.
 pub(super) struct Question {
@@ -51,7 +52,10 @@ pub(super) struct Answerer {
 impl Answerer {
     pub(super) async fn run(mut self) {
         while let Some(Question { tag, ask, _room }) = self.asked.recv().await {
-            let told = self.service.answer(ask).await.unwrap_or_else(Told::Failed);
+            let mut told = self.service.answer(ask).await.unwrap_or_else(Told::Failed);
+            if let Told::Status(status) = &mut told {
+                status.clock_ms = Some(wall_clock_ms());
+            }
             if self.replies.send(frame_of(&Reply { tag, told })).await.is_err() {
                 return;
             }

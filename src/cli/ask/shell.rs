@@ -88,11 +88,7 @@ impl Executor for Asker {
             }
             Command::Open(account) => {
                 let opening = Opening { id: self.client.new_id(), account, wait: Wait::Settled };
-                let told = open::ask(&self.client, opening, self.within, stop.notified(), Typed::Shell).await;
-                if told.as_ref().is_ok_and(|finished| finished.status == 0) {
-                    self.names.lock().accounts.insert(account);
-                }
-                told
+                open::ask(&self.client, opening, self.within, stop.notified(), Typed::Shell).await
             }
             // These change nothing that anybody would have to ask for again.
             command => tokio::select! {

@@ -61,7 +61,7 @@ fn json_of(status: Option<&Status>) -> Value {
     let Some(status) = status else {
         return json!({
             "state": "unreachable", "height": null, "tip": null, "log": null, "ballot": null, "peers_up": null,
-            "store": null, "behind": null,
+            "store": null, "behind": null, "program": null, "clock_ms": null,
         });
     };
     let mut json = json!({
@@ -73,6 +73,8 @@ fn json_of(status: Option<&Status>) -> Value {
         "peers_up": status.peers_up,
         "store": status.store,
         "behind": status.behind,
+        "program": status.program,
+        "clock_ms": status.clock_ms,
     });
     if let Some(reason) = &status.reason {
         json["reason"] = json!(reason);

@@ -50,8 +50,8 @@ pub(in crate::cli) struct NodeFlags {
     /// Where clients reach it, as the other nodes tell them [default: where it accepts them].
     #[arg(long, value_name = "HOST:PORT", env = "PAXBANK_NODE_CLIENT_ADVERTISE", value_parser = address)]
     pub client_advertise: Option<String>,
-    /// Where it keeps what must last: redb:DIR, redis://HOST:PORT/DATABASE, unix:SOCKET (a Redis too) or memory
-    /// [default: redb in a directory named after the node].
+    /// Where it keeps what must last: redb:DIR, redis://HOST:PORT/DATABASE (rediss:// behind TLS), unix:SOCKET (a Redis
+    /// too) or memory [default: redb in a directory named after the node].
     #[arg(long, value_name = "STORE", env = "PAXBANK_NODE_STORE", hide_env_values = true)]
     pub store: Option<StoreAddress>,
     #[command(flatten)]

@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 
 use super::signals::Signals;
 use super::{Failure, Finished, Output, Report, conclude};
-use crate::shell::{Command, Grammar, Names, help, parse};
+use crate::shell::{Command, Grammar, Names, help, nearest, parse};
+use crate::types::AccountId;
 use lines::{Lines, Read};
 
 /// Where the commands of a session come from, and how far it goes.
@@ -176,7 +177,8 @@ impl Session {
     ) -> Then {
         let stop = Notify::new();
         let mut signal = None;
-        let told = {
+        let (named, debit) = (command.accounts(), command.debit());
+        let mut told = {
             let mut told = pin!(executor.execute(command, &stop));
             loop {
                 tokio::select! {
@@ -192,12 +194,26 @@ impl Session {
                 }
             }
         };
+        match (&mut told, debit) {
+            // What somebody typed, and the bank has, can be completed from now on, whoever opened it.
+            (Ok(Finished { status: 0, .. }), _) if progress.prompt => self.names.lock().accounts.extend(named),
+            (Err(failure), Some(debit)) => self.or_meant(failure, debit),
+            _ => {}
+        }
         let then = self.tell(told, progress);
         match signal {
             // At a prompt Ctrl-C ends the command, not the session.
             None => then,
             Some("Ctrl-C") if progress.prompt => then,
             Some(_) => Then::End,
+        }
+    }
+
+    /// Says that an account whose home does not exist may have been meant for a command: `chian 3 5` reads as a transfer.
+    fn or_meant(&self, failure: &mut Failure, debit: AccountId) {
+        let command = nearest(debit.home().as_str(), self.grammar).filter(|_| failure.code == "unknown_node");
+        if let Some(command) = command {
+            failure.message.push_str(&format!("; did you mean the command {command}?"));
         }
     }
 
@@ -249,5 +265,37 @@ impl Session {
             None if progress.prompt => String::new(),
             None => format!("{}: ", self.program),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finds every account but those of C.
+    struct Bank;
+
+    impl Executor for Bank {
+        async fn execute(&mut self, command: Command, _: &Notify) -> Result<Finished, Failure> {
+            let Command::Balance(account) = command else { panic!("{command:?}") };
+            match account.home().as_str() {
+                "C" => Err(Failure::usage("there is none")),
+                _ => Ok(Finished { report: None, status: 0 }),
+            }
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_prompt_completes_accounts_that_were_typed_and_exist() {
+        let names = KnownNames::default();
+        let (program, grammar, output) = ("paxbank", Grammar::Bank, Output::Human);
+        let session = Session { program, grammar, output, names: names.clone(), arguments: SessionArgs::default() };
+        let mut signals = Signals::new().unwrap();
+        for (prompt, line) in [(true, "balance x@A; balance y@C"), (false, "balance z@A")] {
+            let mut progress = Progress { prompt, line: None, status: 0 };
+            session.line(line, &mut progress, &mut Bank, &mut signals).await;
+        }
+        let known: Vec<_> = names.lock().accounts.iter().map(AccountId::to_string).collect();
+        assert_eq!(known, ["x@A"]);
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::tls::{RedisTls, has_name};
+
 const PORT: u16 = 6379;
 
 /// The address of a Redis, and what is to be thought of it.
@@ -16,6 +18,8 @@ pub struct RedisAddress {
     pub accept_unsafe: bool,
     /// As whom to talk to it; `None` where it asks nobody. Not a part of the text.
     pub credentials: Option<RedisCredentials>,
+    /// Whom to trust, where it speaks TLS. Not a part of the text.
+    pub tls: RedisTls,
 }
 
 /// As whom to talk to a Redis. The password is in no text that this makes.
@@ -57,6 +61,13 @@ pub enum RedisPlace {
         /// Port.
         port: u16,
     },
+    /// `rediss://HOST:PORT/DATABASE`: the same behind TLS.
+    Tls {
+        /// Name or address; the certificate must be for it.
+        host: String,
+        /// Port.
+        port: u16,
+    },
     /// `unix:PATH?db=DATABASE`.
     Unix(String),
 }
@@ -66,15 +77,22 @@ impl FromStr for RedisAddress {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let (place, database) = if let Some(rest) = text.strip_prefix("redis://") {
-            tcp(rest)?
+            let (host, port, database) = tcp(rest)?;
+            (RedisPlace::Tcp { host, port }, database)
+        } else if let Some(rest) = text.strip_prefix("rediss://") {
+            let (host, port, database) = tcp(rest)?;
+            if !has_name(&host) {
+                return Err("the host is no name that a certificate can be for");
+            }
+            (RedisPlace::Tls { host, port }, database)
         } else {
             unix(text.strip_prefix("unix:").ok_or("it is none of a Redis")?)?
         };
-        Ok(Self { place, database, accept_unsafe: false, credentials: None })
+        Ok(Self { place, database, accept_unsafe: false, credentials: None, tls: RedisTls::default() })
     }
 }
 
-fn tcp(text: &str) -> Result<(RedisPlace, u32), &'static str> {
+fn tcp(text: &str) -> Result<(String, u16, u32), &'static str> {
     if text.contains('@') {
         return Err(
             "user and password do not belong in the address, where everybody can read them: give --redis-user and \
@@ -95,7 +113,7 @@ fn tcp(text: &str) -> Result<(RedisPlace, u32), &'static str> {
     if host.is_empty() || bare.is_none() && host.contains([':', '[', ']', '?', '#']) {
         return Err("the host is missing, or no host; an IPv6 address stands in brackets");
     }
-    Ok((RedisPlace::Tcp { host: bare.unwrap_or(host).to_owned(), port }, database))
+    Ok((bare.unwrap_or(host).to_owned(), port, database))
 }
 
 fn unix(text: &str) -> Result<(RedisPlace, u32), &'static str> {
@@ -110,11 +128,13 @@ fn unix(text: &str) -> Result<(RedisPlace, u32), &'static str> {
 
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tcp = |f: &mut fmt::Formatter<'_>, scheme, host: &str, port| match host.contains(':') {
+            true => write!(f, "{scheme}://[{host}]:{port}/{}", self.database),
+            false => write!(f, "{scheme}://{host}:{port}/{}", self.database),
+        };
         match (&self.place, self.database) {
-            (RedisPlace::Tcp { host, port }, database) if host.contains(':') => {
-                write!(f, "redis://[{host}]:{port}/{database}")
-            }
-            (RedisPlace::Tcp { host, port }, database) => write!(f, "redis://{host}:{port}/{database}"),
+            (RedisPlace::Tcp { host, port }, _) => tcp(f, "redis", host, port),
+            (RedisPlace::Tls { host, port }, _) => tcp(f, "rediss", host, port),
             (RedisPlace::Unix(path), 0) => write!(f, "unix:{path}"),
             (RedisPlace::Unix(path), database) => write!(f, "unix:{path}?db={database}"),
         }

@@ -9,6 +9,7 @@ use ::redis::{Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, RedisConn
 use tracing::warn;
 
 use super::address::{RedisAddress, RedisPlace};
+use super::tls;
 use crate::store::StoreError;
 
 /// Longer than a handshake over any network that a bank would sync its writes across.
@@ -80,6 +81,9 @@ impl Connection {
     pub(super) fn open(address: &RedisAddress, warned: &mut bool) -> Result<Self, StoreError> {
         let place = match &address.place {
             RedisPlace::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+            RedisPlace::Tls { host, port } => {
+                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+            }
             RedisPlace::Unix(path) => ConnectionAddr::Unix(path.into()),
         };
         let raw = (|| {
@@ -87,14 +91,22 @@ impl Connection {
             // A large request is several packets, of which the last must not wait for the others' acknowledgement.
             let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
             let info = info.set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
-            let raw = ::redis::Client::open(info)?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+            let client = match &address.place {
+                RedisPlace::Tls { .. } => ::redis::Client::build_with_tls(info, address.tls.certificates())?,
+                RedisPlace::Tcp { .. } | RedisPlace::Unix(_) => ::redis::Client::open(info)?,
+            };
+            // TLS itself begins with the first command.
+            let raw = client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
             raw.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
             raw.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
             Ok::<_, RedisError>(raw)
         })();
-        let raw = raw.map_err(|error| {
-            let what = words(&error);
-            StoreError::Unread(format!("{address}: {what}; does it run? `redis-server redis.conf` starts one"))
+        let raw = raw.map_err(|error| match tls::not_tried(address, &error) {
+            Some(what) => StoreError::Untrusted { address: address.to_string(), what },
+            None => {
+                let what = words(&error);
+                StoreError::Unread(format!("{address}: {what}; does it run? `redis-server redis.conf` starts one"))
+            }
         })?;
         let mut connection = Self { raw, loaded: BTreeMap::new() };
         connection.log_in(address)?;
@@ -287,7 +299,11 @@ fn not_opened(address: &RedisAddress, error: &RedisError) -> StoreError {
             };
             StoreError::Denied { address: address.to_string(), what: format!("{}; {advice}", words(error)) }
         }
-        _ => Call::Read.failed(address, error),
+        None => match tls::misunderstanding(address, error) {
+            Some(what) => StoreError::Untrusted { address: address.to_string(), what },
+            None => Call::Read.failed(address, error),
+        },
+        Some(_) => Call::Read.failed(address, error),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Nodes;
 use crate::cli::node::flags::address;
 use crate::cli::node::listen;
-use crate::cli::{Failure, Finished, Report};
+use crate::cli::{Failure, Finished, RedisLogin, Report};
 use crate::store::StoreAddress;
 use crate::wire::client::CLIENT_PROTOCOL_VERSION;
 
@@ -35,6 +35,8 @@ pub(in crate::cli) struct Doctor {
     /// A port that a node is to listen at; once for each.
     #[arg(long = "listen", value_name = "HOST:PORT", value_parser = address)]
     listens: Vec<String>,
+    #[command(flatten)]
+    redis: RedisLogin,
     #[command(flatten)]
     nodes: Nodes,
 }
@@ -125,7 +127,10 @@ impl Doctor {
             nodes::look(&self.nodes.client()?, &mut findings).await;
         }
         for store in &self.stores {
-            stores::look(store, &mut findings);
+            match self.redis.log_in(store.clone()) {
+                Ok(store) => stores::look(&store, &mut findings),
+                Err(message) => findings.problem(&store.to_string(), message, None),
+            }
         }
         for at in &self.listens {
             look_at_port(at, &mut findings).await;

@@ -47,6 +47,8 @@ fn all(report: &StatusReport, findings: &mut Findings) {
         false => findings.ok("bank", format!("{ready} of {} nodes are ready", report.nodes.len())),
     }
     agreement(&heard, findings);
+    programs(&heard, findings);
+    clocks(report, findings);
 }
 
 /// A node that gave no answer.
@@ -115,4 +117,61 @@ fn agreement(heard: &[&Status], findings: &mut Findings) {
             findings.problem("bank", message, "there are two histories: stop the nodes, and see paxbank verify");
         }
     }
+}
+
+/// A version that only some nodes run is an update that was begun. Older programs do not tell theirs.
+fn programs(heard: &[&Status], findings: &mut Findings) {
+    let mut nodes: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
+    for status in heard {
+        let program = status.program.as_deref().unwrap_or("an older version, which is not told");
+        nodes.entry(program).or_default().push(status.node);
+    }
+    let told = heard.iter().any(|status| status.program.is_some());
+    match nodes.len() {
+        _ if !told => {}
+        1 => findings.ok("bank", "all nodes that answer run the same version"),
+        _ => {
+            let each = |(program, nodes): (&&str, &Vec<NodeId>)| format!("{}: {program}", nodes_text(nodes));
+            let message = format!(
+                "not all nodes run the same version; {}",
+                nodes.iter().map(each).collect::<Vec<_>>().join("; ")
+            );
+            let advice = "finish the update: restart the others with the newer program, one after the other";
+            findings.warning("bank", message, advice);
+        }
+    }
+}
+
+/// More than the clocks of machines that keep time differ, in milliseconds.
+const CLOCKS_APART_MAX: u64 = 5_000;
+
+const CLOCKS: &str =
+    "have the machines keep time (NTP); a node's clock only labels the lines of its log, and decides nothing";
+
+fn clocks(report: &StatusReport, findings: &mut Findings) {
+    let before = findings.0.len();
+    for (node, clock) in &report.clocks {
+        if clock.apart_ms() > CLOCKS_APART_MAX {
+            let side = if clock.least_ms > 0 { "ahead of" } else { "behind" };
+            let message = format!("its clock is {} {side} this machine's", seconds(clock.apart_ms()));
+            findings.warning(&format!("node {node}"), message, CLOCKS);
+        }
+    }
+    // Of two nodes, only what both delays leave over is certain.
+    let first = report.clocks.iter().min_by_key(|(_, clock)| clock.most_ms);
+    let last = report.clocks.iter().max_by_key(|(_, clock)| clock.least_ms);
+    let (Some((slow, behind)), Some((fast, ahead))) = (first, last) else { return };
+    let apart = ahead.least_ms.saturating_sub(behind.most_ms).max(0).unsigned_abs();
+    if apart > CLOCKS_APART_MAX {
+        let message = format!("the clock of {fast} is {} ahead of that of {slow}", seconds(apart));
+        findings.warning("bank", message, CLOCKS);
+    }
+    if findings.0.len() == before {
+        findings.ok("bank", "the clocks of the nodes that tell them agree with this machine's");
+    }
+}
+
+/// What is certain of a difference.
+fn seconds(ms: u64) -> String {
+    format!("at least {} s", ms / 1_000)
 }
