@@ -197,13 +197,14 @@ impl ClientConnection {
         self.close_if_done();
     }
 
-    fn decided(&mut self, slot: u32, index: u32, answer: Answer) {
+    /// Answers to requests of one call.
+    fn decided(&mut self, slot: u32, answers: Vec<(u64, Answer)>) {
         let Some(call) = self.calls.get_mut(&slot) else { return };
         if call.decided.is_empty() {
             self.ready.push_back(slot);
         }
-        call.open = call.open.saturating_sub(1);
-        call.decided.push(Outcome::new(index, answer));
+        call.open = call.open.saturating_sub(answers.len());
+        call.decided.extend(answers.into_iter().map(|(number, answer)| Outcome::new(split(number).1, answer)));
     }
 
     /// A call ends without the outcomes that are still open.
@@ -313,9 +314,9 @@ impl Handler<Answers> for ClientConnection {
     type Result = ();
 
     fn handle(&mut self, Answers(answers): Answers, ctx: &mut Context<Self>) {
-        for (number, answer) in answers {
-            let (slot, index) = split(number);
-            self.decided(slot, index, answer);
+        // The Ledger puts those of one batch together, and a call is one batch.
+        if let Some((slot, _)) = answers.first().map(|(number, _)| split(*number)) {
+            self.decided(slot, answers);
         }
         self.flush(ctx);
     }

@@ -46,6 +46,8 @@ pub struct LedgerPorts {
 /// What stands in the Ledger's outbox.
 enum Held {
     Home(HomeAction),
+    /// Answers to requests of one batch, by their index in it.
+    Answers(u64, Vec<(u32, Answer)>),
     Examined(Examined),
     Composed(Composed),
     View(oneshot::Sender<BankView>, Box<BankView>),
@@ -64,6 +66,8 @@ pub struct LedgerActor {
     outbox: Outbox<Held>,
     batches: BTreeMap<u64, Batch>,
     last_batch: u64,
+    /// Answers in the outbox.
+    answers_held: usize,
     /// Settle at the latest so long after an entry was approved; `None` leaves it to shortage and size.
     settle_age: Option<Duration>,
     age_timer_runs: bool,
@@ -83,17 +87,43 @@ impl LedgerActor {
     ) -> Self {
         let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
         let batches = BTreeMap::new();
-        let (last_batch, age_timer_runs, views_held, readers) = (0, false, 0, Readers::default());
-        Self { me, core, ports, outbox, batches, last_batch, settle_age, age_timer_runs, views_held, readers, start }
+        let (last_batch, answers_held, views_held, readers) = (0, 0, 0, Readers::default());
+        Self {
+            me,
+            core,
+            ports,
+            outbox,
+            batches,
+            last_batch,
+            answers_held,
+            settle_age,
+            age_timer_runs: false,
+            views_held,
+            readers,
+            start,
+        }
     }
 
     fn run(&mut self, effects: Vec<Effect<HomeAction>>, ctx: &mut Context<Self>) {
-        let effects = effects.into_iter().map(|effect| match effect {
-            Effect::Persist(record) => Effect::Persist(record),
-            Effect::Act(action) => Effect::Act(Held::Home(action)),
-            Effect::Halt(reason) => Effect::Halt(reason),
-        });
-        let free = self.outbox.push(effects);
+        let mut held: Vec<Effect<Held>> = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => held.push(Effect::Persist(record)),
+                // They come by the thousand: those of one batch stay together from here on.
+                Effect::Act(HomeAction::Reply(Ticket { batch, index }, answer)) => {
+                    self.answers_held += 1;
+                    match held.last_mut() {
+                        Some(Effect::Act(Held::Answers(same, answers))) if *same == batch => {
+                            answers.push((index, answer));
+                        }
+                        _ => held.push(Effect::Act(Held::Answers(batch, vec![(index, answer)]))),
+                    }
+                }
+                Effect::Act(action) => held.push(Effect::Act(Held::Home(action))),
+                Effect::Halt(reason) => held.push(Effect::Halt(reason)),
+            }
+        }
+        let free = self.outbox.push(held);
         self.act(free);
         self.watch_age(ctx);
     }
@@ -106,44 +136,53 @@ impl LedgerActor {
     }
 
     fn act(&mut self, actions: Vec<Held>) {
-        let mut answers: BTreeMap<u64, Vec<(u64, Answer)>> = BTreeMap::new();
         for action in actions {
-            self.views_held -= usize::from(!matches!(action, Held::Home(_) | Held::Tell(_)));
             match action {
-                Held::Home(HomeAction::Reply(Ticket { batch, index }, answer)) => {
-                    if let Some(waiting) = self.batches.get_mut(&batch) {
-                        if let Some(id) = waiting.ids.get(index as usize) {
-                            debug_span!("request", %id).in_scope(|| debug!(?answer, "answered"));
-                        }
-                        waiting.open -= 1;
-                        answers.entry(batch).or_default().push((waiting.tags[index as usize], answer));
-                    }
-                }
+                Held::Answers(batch, answers) => self.answer(batch, answers),
                 Held::Home(HomeAction::Settle(mark)) => self.ports.settle.do_send(Settle(mark)),
                 Held::Home(HomeAction::Applied { block, .. }) => {
                     applied(&block);
                     self.ports.applied.iter().for_each(|role| role.do_send(Applied(block.clone())));
                 }
-                Held::Examined(examined) => self.ports.acceptor.do_send(examined),
-                Held::Composed(composed) => self.ports.composed.do_send(composed),
-                // A reader that went away needs no view.
-                Held::View(reply_to, view) => drop(reply_to.send(*view)),
+                Held::Home(HomeAction::Collected { ticket, height, not_heard }) => {
+                    self.readers.collected(ticket, Collected { height, not_heard });
+                }
+                Held::Home(HomeAction::Reply(..)) => unreachable!("run() puts replies together"),
+                Held::Examined(examined) => {
+                    self.views_held -= 1;
+                    self.ports.acceptor.do_send(examined);
+                }
+                Held::Composed(composed) => {
+                    self.views_held -= 1;
+                    self.ports.composed.do_send(composed);
+                }
+                Held::View(reply_to, view) => {
+                    self.views_held -= 1;
+                    // A reader that went away needs no view.
+                    drop(reply_to.send(*view));
+                }
                 Held::Tell(tell) => {
                     self.readers.held -= 1;
                     tell();
                 }
-                Held::Home(HomeAction::Collected { ticket, height, not_heard }) => {
-                    self.readers.collected(ticket, Collected { height, not_heard });
-                }
             }
         }
-        for (number, answers) in answers {
-            let Some(batch) = self.batches.get(&number) else { continue };
-            // However full its mailbox is: each request has one answer, and its connection waits for all of them.
-            batch.reply_to.do_send(Answers(answers));
-            if batch.open == 0 {
-                self.batches.remove(&number);
+    }
+
+    fn answer(&mut self, number: u64, answers: Vec<(u32, Answer)>) {
+        self.answers_held -= answers.len();
+        let Some(batch) = self.batches.get_mut(&number) else { return };
+        for (index, answer) in &answers {
+            if let Some(id) = batch.ids.get(*index as usize) {
+                debug_span!("request", %id).in_scope(|| debug!(?answer, "answered"));
             }
+        }
+        batch.open -= answers.len();
+        let tagged = answers.into_iter().map(|(index, answer)| (batch.tags[index as usize], answer));
+        // However full its mailbox is: each request has one answer, and its connection waits for all of them.
+        batch.reply_to.do_send(Answers(tagged.collect()));
+        if batch.open == 0 {
+            self.batches.remove(&number);
         }
     }
 

@@ -35,7 +35,7 @@ impl LedgerActor {
         if tags.is_empty() {
             return None;
         }
-        if self.outbox.len() >= HELD_MAX {
+        if self.answers_held >= HELD_MAX {
             reply_to.do_send(Answers(tags.into_iter().map(|tag| (tag, Answer::Busy)).collect()));
             return None;
         }

@@ -227,9 +227,11 @@ impl Socket {
             return false;
         }
         self.calls_left.set(self.calls_left.get() - 1);
-        let first_id = self.frames.append(tag as u64, out);
-        let asked =
-            Asked { first_id, began: Instant::now(), phase: self.phase.get(), open: self.batch, all_approved: true };
+        let mut frame = Vec::new();
+        let first_id = self.frames.append(tag as u64, &mut frame);
+        out.extend(&frame);
+        let (began, phase, open) = (Instant::now(), self.phase.get(), self.batch);
+        let asked = Asked { first_id, frame, began, phase, open, busy: false, all_approved: true };
         self.calls[tag] = Some(asked);
         true
     }
