@@ -24,6 +24,7 @@ use crate::codec;
 use crate::entropy::Entropy;
 use crate::paxos::message::PROTOCOL_VERSION;
 use crate::paxos::{Hello, Message, Refused};
+use crate::text::brief;
 use crate::types::NodeId;
 use crate::wire::frame::frame_of;
 use crate::wire::{FrameError, read_frame};
@@ -179,7 +180,7 @@ async fn answer(
 }
 
 fn report(network: &Addr<TcpNetwork>, who: impl ToString, what: &str, serious: bool) {
-    network.do_send(Trouble { who: who.to_string(), what: Some(shown(what)), serious });
+    network.do_send(Trouble { who: who.to_string(), what: Some(brief(what, REASON_MAX)), serious });
 }
 
 struct Connection {
@@ -205,7 +206,7 @@ impl Connection {
         let frame = read_frame(&mut self.from, &self.timing.hello_limits()).await?;
         let refusal = match codec::decode(&frame) {
             Ok(Message::Hello(hello)) => return Ok(*hello),
-            Ok(Message::Refused(Refused { reason })) => return Err(Ended::RefusedByPeer(shown(&reason))),
+            Ok(Message::Refused(Refused { reason })) => return Err(Ended::RefusedByPeer(brief(&reason, REASON_MAX))),
             Ok(other) => format!("the first message is {}, not HELLO", other.name()),
             Err(error) => match codec::decode(&frame) {
                 Ok(Versioned { hello: Version { version } }) => format!(
@@ -220,7 +221,7 @@ impl Connection {
 
     /// Tells the other side why, and gives it the time to read that.
     async fn refuse(&mut self, reason: String) -> Ended {
-        let refused = Message::Refused(Refused { reason: shown(&reason) });
+        let refused = Message::Refused(Refused { reason: brief(&reason, REASON_MAX) });
         let farewell = async {
             self.send(&refused).await?;
             self.to.shutdown().await.map_err(FrameError::Io)?;
@@ -258,7 +259,7 @@ async fn receive(mut from: OwnedReadHalf, port: &LinkPort, timing: &NetworkTimin
             Err(error) => return error.into(),
         };
         match message {
-            Ok(Message::Refused(Refused { reason })) => return Ended::RefusedByPeer(shown(&reason)),
+            Ok(Message::Refused(Refused { reason })) => return Ended::RefusedByPeer(brief(&reason, REASON_MAX)),
             // Waiting for the link to take it pushes back on the peer.
             Ok(message) => {
                 if port.incoming.send(Incoming(message)).await.is_err() {
@@ -299,24 +300,4 @@ struct Versioned {
 #[derive(Deserialize)]
 struct Version {
     version: u32,
-}
-
-/// A text of a stranger's for the log: short, and with nothing in it that could move a terminal's cursor.
-fn shown(text: &str) -> String {
-    text.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_stranger_says_is_short_in_the_log_and_moves_no_cursor() {
-        let frame = frame_of(&format!("\u{1b}[2J{}", "x".repeat(4_000)));
-        let error = codec::decode::<Message>(&frame[4..]).unwrap_err();
-        let told = Ended::from(FrameError::Malformed(error)).to_string();
-        assert!(told.contains('\u{1b}') && told.len() > 4_000, "it repeats what it could not read");
-        let shown = shown(&told);
-        assert!(!shown.contains('\u{1b}') && shown.len() <= REASON_MAX);
-    }
 }
