@@ -4,6 +4,7 @@
 //! replace any of them by a probe. What a core returns passes an [`outbox`]: nothing that stands behind a write leaves
 //! before Persistence has said that the write is durable.
 
+mod accept;
 pub mod acceptor;
 pub mod board;
 pub mod client_connection;
