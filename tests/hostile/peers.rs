@@ -12,12 +12,13 @@ use paxos_banking::wire::frame::frame_of;
 use crate::bank::{Bank, NAMES, Stores, node};
 use crate::honest::{Habit, meanwhile};
 use crate::node::{apart, come, crowd};
+use crate::replays::say;
 
 const OPENING: u64 = 1_000_000;
 
 /// A HELLO of A to B, as whoever can ask a node who it is can make one.
-fn hello(incarnation: u64, cluster: Hash) -> Vec<u8> {
-    let hello = Hello {
+fn hello(incarnation: u64, cluster: Hash) -> Message {
+    Message::from(Hello {
         version: PROTOCOL_VERSION,
         cluster,
         node: node("A"),
@@ -28,8 +29,18 @@ fn hello(incarnation: u64, cluster: Hash) -> Vec<u8> {
         height: Height(0),
         client_address: None,
         known: KnownOfYou::default(),
-    };
-    frame_of(&Message::from(hello))
+    })
+}
+
+#[tokio::test]
+async fn whoever_says_hello_is_answered_however_many_strangers_are_silent() {
+    let bank = Bank::start(Stores::Redb, OPENING).await;
+    let address = &bank.nodes["B"].peer_address;
+    // Twice as many as there are places.
+    let held = come(address, 64, &[]).await;
+    let reason = say(address, &[hello(1, Hash::ZERO)]).await.unwrap();
+    assert!(reason.contains("belongs to cluster"), "{reason}");
+    drop(held);
 }
 
 #[tokio::test]
@@ -73,8 +84,8 @@ async fn strangers_with_ever_new_faults_do_not_fill_the_log_and_disturb_no_link(
     let attack = apart(async move || {
         for number in 0..u64::try_from(crowd() / 4).unwrap() {
             // Each is refused in other words.
-            drop(come(&address, 1, &hello(number, cluster)).await);
-            drop(come(&address, 1, &hello(number, Hash::ZERO)).await);
+            drop(come(&address, 1, &frame_of(&hello(number, cluster))).await);
+            drop(come(&address, 1, &frame_of(&hello(number, Hash::ZERO))).await);
             drop(come(&address, 1, b"GET / HTTP/1.1\r\n\r\n").await);
             drop(come(&address, 1, &frame_of(&format!("\u{1b}[2J{number}"))).await);
         }

@@ -132,7 +132,7 @@ async fn messages(mut tape: &[u8]) -> Vec<Message> {
 }
 
 /// Says this at a peer port, and listens until the other side closes: why it refuses, if it says so.
-async fn say(address: &str, messages: &[Message]) -> Option<String> {
+pub async fn say(address: &str, messages: &[Message]) -> Option<String> {
     let mut stranger = TcpStream::connect(address).await.unwrap();
     let frames: Vec<u8> = messages.iter().flat_map(frame_of).collect();
     drop(stranger.write_all(&frames).await);
