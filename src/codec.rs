@@ -4,14 +4,19 @@
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize as _, Serialize};
 
+use crate::text::brief;
+
 /// Deeper than any value goes, and too shallow to exhaust a stack.
 const DEPTH_MAX: usize = 32;
+
+/// Longest reason, in characters: it may repeat what it could not read.
+const WHY_MAX: usize = 300;
 
 /// Why bytes are not a value.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not MessagePack, or not of the expected shape.
-    #[error("it does not decode: {0}")]
+    #[error("it does not decode: {}", brief(&.0.to_string(), WHY_MAX))]
     Malformed(#[from] rmp_serde::decode::Error),
     /// A value, and then something.
     #[error("bytes are left over behind its content")]
@@ -62,6 +67,16 @@ mod tests {
             assert!(decode::<String>(&header).is_err());
             assert!(decode::<Vec<u64>>(&header).is_err());
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_repeated_briefly_and_moves_no_cursor() {
+        #[derive(Debug, serde::Deserialize)]
+        enum Known {}
+        let mut bytes = Vec::new();
+        encode_into(&mut bytes, &format!("\u{1b}[2J\n{}", "x".repeat(4_000)));
+        let told = decode::<Known>(&bytes).unwrap_err().to_string();
+        assert!(told.contains("\\u{1b}[2J\\n") && !told.contains(char::is_control) && told.len() < 400, "{told}");
     }
 
     #[test]

@@ -103,6 +103,14 @@ pub fn read(path: &Path) -> Result<Genesis, GenesisFileError> {
     genesis(&TomlText::read(path)?)
 }
 
+/// The same of a text that stands in the file `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, text: &str) -> Result<Genesis, GenesisFileError> {
+    genesis(&TomlText::new(path, text))
+}
+
 fn genesis(file: &TomlText<'_>) -> Result<Genesis, GenesisFileError> {
     let table = file.parse()?;
     file.check_keys(&table, &["nodes", "accounts"])?;
@@ -180,7 +188,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Genesis, GenesisFileError> {
-        genesis(&TomlText::new(Path::new("genesis.toml"), text))
+        super::parse(Path::new("genesis.toml"), text)
     }
 
     #[test]

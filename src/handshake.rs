@@ -154,6 +154,11 @@ pub struct Link {
 /// Longest client address that is taken from a peer, in bytes: a host name and a port.
 const ADDRESS_BYTES_MAX: usize = 280;
 
+/// It is passed on to clients, and printed: a name with anything else in it could not be resolved anyway.
+fn is_address(text: &str) -> bool {
+    text.len() <= ADDRESS_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A peer that is not heard for so many heartbeats is taken for gone.
 const SILENT_MAX: u32 = 8;
 
@@ -300,7 +305,7 @@ impl Link {
         effects.push(act(LinkAction::Heard {
             knows: hello.known.incarnation,
             height: hello.height,
-            client_address: hello.client_address.clone().filter(|address| address.len() <= ADDRESS_BYTES_MAX),
+            client_address: hello.client_address.clone().filter(|address| is_address(address)),
         }));
         // What the peer has seen of another incarnation says nothing of this store: that it was another says it all.
         if hello.known.incarnation.is_none_or(|known| known == self.own.incarnation) {

@@ -184,3 +184,22 @@ fn a_peer_that_was_only_slow_is_heard_at_once() {
     let _ = a.on_connection(false);
     assert!(!a.is_up());
 }
+
+#[test]
+fn an_address_that_no_name_has_is_not_passed_on() {
+    let (mut a, mut b) = (link("A", "B", 1), link("B", "A", 1));
+    let (_, hello) = (a.on_connection(true), hello_of(&b.on_connection(true)));
+    let mut heard = |address: &str| {
+        let hello = Hello { client_address: Some(address.to_owned()), ..hello.clone() };
+        let effects = a.receive(Message::from(hello));
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Act(LinkAction::Heard { client_address, .. }) => Some(client_address),
+            _ => None,
+        })
+    };
+    assert_eq!(heard("b.example:8001"), Some(Some("b.example:8001".to_owned())));
+    let long = "b".repeat(ADDRESS_BYTES_MAX + 1);
+    for address in ["\u{1b}[2J:1", "b:1\nb:2", "b :1", "\u{202e}b:1", &long] {
+        assert_eq!(heard(address), Some(None), "{address:?}");
+    }
+}

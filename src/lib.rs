@@ -14,7 +14,7 @@
 //!   says, as JSON and as text.
 //! - [`genesis_file`]: the file from which a bank starts; [`toml_file`]: what can be wrong with such files.
 //! - [`cli`]: the `paxbank` command; [`shell`]: the language of its prompt; [`triplets`]: files of transfers; [`entropy`]:
-//!   the one source of randomness.
+//!   the one source of randomness; [`text`]: texts of strangers, made fit to be shown.
 //!
 //! # As a client
 //!
@@ -47,6 +47,7 @@ pub mod reconcile;
 pub mod render;
 pub mod shell;
 pub mod store;
+pub mod text;
 pub mod toml_file;
 pub mod triplets;
 pub mod types;

@@ -88,7 +88,6 @@ impl<'a> TomlText<'a> {
     }
 
     /// A text that was read already.
-    #[cfg(test)]
     pub(crate) fn new(path: &'a Path, text: &str) -> Self {
         Self { path, text: text.to_owned() }
     }

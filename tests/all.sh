@@ -20,6 +20,8 @@ need() {
 command -v cargo > /dev/null || { echo "tests: Rust is missing. Install it from https://rustup.rs and run this again." >&2; exit 2; }
 need cc gcc
 need patch patch
+# For a node that is out of files.
+need prlimit util-linux
 # Debian starts a service on port 6379 along with it. No test uses that one: each starts a server of its own, elsewhere.
 need redis-server redis-server
 # Makes the certificates of the tests of TLS.

@@ -7,6 +7,7 @@
 //! this actor, in `questions.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +28,11 @@ use crate::types::NodeId;
 use crate::wire::client::{Failure, FailureCode, Outcome, Reply, TRANSFERS_MAX, Told};
 use crate::wire::frame::frame_of;
 
+mod pulse;
 pub(crate) mod questions;
 mod socket;
+
+pub(crate) use pulse::Pulse;
 
 /// What a client's connection needs of its node.
 #[derive(Clone)]
@@ -97,6 +101,7 @@ pub struct ClientConnection {
     stream: Option<TcpStream>,
     number: u64,
     listener: Recipient<Gone>,
+    pulse: Rc<Pulse>,
     outcomes: Option<mpsc::Sender<Vec<u8>>>,
     calls: BTreeMap<u32, OpenCall>,
     /// The calls that have something to send, in the order in which they got it.
@@ -117,6 +122,11 @@ pub struct Gone(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Close;
+
+/// The listener to a connection in which nothing is in the works: somebody else needs the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "()")]
+pub struct GiveWay;
 
 /// The reader: transfers follow, so many and under this slot.
 #[derive(ActixMessage)]
@@ -157,6 +167,7 @@ impl ClientConnection {
             stream: Some(stream),
             number,
             listener,
+            pulse: Rc::new(Pulse::new()),
             outcomes: None,
             calls: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -165,6 +176,11 @@ impl ClientConnection {
             reader: None,
             writer: None,
         }
+    }
+
+    /// Its signs of life, for the listener.
+    pub(crate) fn pulse(&self) -> Rc<Pulse> {
+        self.pulse.clone()
     }
 
     /// Sends what there is to say, as far as the socket takes it.
@@ -262,8 +278,14 @@ impl Actor for ClientConnection {
         let (answers, waiting_answers) = mpsc::channel(ANSWERS_MAX);
         let (from, to) = stream.into_split();
         let connection = ctx.address();
-        self.writer = Some(Task::spawn(socket::write(to, waiting_outcomes, waiting_answers, connection.clone())));
-        let reader = socket::Reader::new(from, self.service.clone(), answers, connection);
+        self.writer = Some(Task::spawn(socket::write(
+            to,
+            waiting_outcomes,
+            waiting_answers,
+            connection.clone(),
+            self.pulse.clone(),
+        )));
+        let reader = socket::Reader::new(from, self.service.clone(), answers, connection, self.pulse.clone());
         let (reading, stop) = oneshot::channel();
         self.reader = Some(Task::spawn(reader.run(stop)));
         self.reading = Some(reading);
@@ -345,6 +367,16 @@ impl Handler<Close> for ClientConnection {
     fn handle(&mut self, _: Close, _: &mut Context<Self>) {
         debug!(open = self.calls.len(), "closing a client's connection");
         self.close();
+    }
+}
+
+impl Handler<GiveWay> for ClientConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: GiveWay, ctx: &mut Context<Self>) {
+        debug!("a quiet client's connection gives way to another");
+        // A call that comes just now is lost with it, as with any connection that breaks: its id makes that harmless.
+        self.end(ctx);
     }
 }
 

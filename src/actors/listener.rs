@@ -1,32 +1,40 @@
-//! The Listener: accepts clients on their own port, a bounded number of them. It waits on no one.
+//! The Listener: accepts clients on their own port, a bounded number of them. Where all places are taken, the quietest
+//! client gives way to the next, so that nobody who asks nothing locks out somebody who does. It waits on no one.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::rc::Rc;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message as ActixMessage};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use super::accept::{Seldom, accept};
 use super::board::Halted;
-use super::client_connection::{ClientConnection, Close, Gone, Service};
+use super::client_connection::{ClientConnection, Close, GiveWay, Gone, Pulse, Service};
 use super::task::Task;
 use crate::wire::client::{Failure, FailureCode, Reply, Told};
 use crate::wire::frame::frame_of;
 
-/// The most clients that are connected at once: half of what many systems let a process open, so that a flood of them
-/// leaves enough for peers and store.
+/// The most clients that are connected at once. Where the process may not open twice as many files, it is half of what it
+/// may: a flood of clients leaves enough for peers and store.
 pub const CLIENTS_MAX: usize = 512;
 
-/// After the system could not accept a connection: it is out of something, and asking at once would not help.
-const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+/// One place in so many is for those who have not said hello yet: for these, clients that are quiet give way.
+const STRANGERS_ONE_IN: usize = 8;
+
+/// A client that is connected.
+struct Client {
+    connection: Addr<ClientConnection>,
+    pulse: Rc<Pulse>,
+}
 
 /// The Listener role.
 pub struct ListenerActor {
     listener: Option<TcpListener>,
     service: Service,
-    clients: BTreeMap<u64, Addr<ClientConnection>>,
+    clients: BTreeMap<u64, Client>,
+    places: usize,
     last: u64,
     accepting: Option<Task>,
     /// Hears when the last client is gone.
@@ -37,7 +45,33 @@ impl ListenerActor {
     /// Accepts clients of `service` on `listener`.
     pub fn new(listener: TcpListener, service: Service) -> Self {
         let (clients, last, accepting, drained) = (BTreeMap::new(), 0, None, None);
-        Self { listener: Some(listener), service, clients, last, accepting, drained }
+        Self { listener: Some(listener), service, clients, places: places(files_max()), last, accepting, drained }
+    }
+}
+
+impl ListenerActor {
+    /// The quietest client gives way. False where all have something in the works.
+    fn make_room(&mut self) -> bool {
+        let signs =
+            |(number, client): (&u64, &Client)| Some((*number, client.pulse.greeted(), client.pulse.quiet_since()?));
+        let quietest = quietest(self.clients.iter().filter_map(signs), self.places);
+        let Some(client) = quietest.and_then(|number| self.clients.remove(&number)) else { return false };
+        client.connection.do_send(GiveWay);
+        true
+    }
+}
+
+/// Of the quiet clients, each with whether it has said hello, and since when it is quiet: the one that gives way. Those
+/// who say no hello have a share of the places, which they lose first: long enough for whoever says it at once.
+fn quietest<T: Ord>(quiet: impl Iterator<Item = (u64, bool, T)>, places: usize) -> Option<u64> {
+    let (mut clients, mut strangers) = (Vec::new(), Vec::new());
+    for (number, greeted, since) in quiet {
+        if greeted { &mut clients } else { &mut strangers }.push((since, number));
+    }
+    let (client, stranger) = (clients.into_iter().min(), strangers.iter().min().map(|(_, number)| *number));
+    match client {
+        Some((_, client)) if strangers.len() <= places / STRANGERS_ONE_IN => Some(client),
+        client => stranger.or(client.map(|(_, client)| client)),
     }
 }
 
@@ -51,17 +85,32 @@ struct Accepted(TcpStream);
 #[rtype(result = "()")]
 pub struct Drain(pub oneshot::Sender<()>);
 
-async fn accept(listener: TcpListener, actor: Addr<ListenerActor>) {
+async fn serve(listener: TcpListener, actor: Addr<ListenerActor>) {
+    let mut lines = Seldom::default();
     loop {
-        match listener.accept().await {
-            // Waiting for it to be taken lets the system's own queue push back.
-            Ok((stream, _)) => drop(actor.send(Accepted(stream)).await),
-            Err(error) => {
-                warn!(%error, "a client's connection cannot be accepted");
-                sleep(ACCEPT_AGAIN).await;
-            }
+        let (stream, _) = accept(&listener, "client", &mut lines).await;
+        // Waiting for it to be taken lets the system's own queue push back.
+        if actor.send(Accepted(stream)).await.is_err() {
+            return;
         }
     }
+}
+
+/// How many clients may be connected, of the files that this process may open.
+fn places(files: Option<u64>) -> usize {
+    let half = files.and_then(|files| usize::try_from(files / 2).ok());
+    half.map_or(CLIENTS_MAX, |half| half.clamp(1, CLIENTS_MAX))
+}
+
+#[cfg(unix)]
+fn files_max() -> Option<u64> {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
+}
+
+#[cfg(not(unix))]
+fn files_max() -> Option<u64> {
+    None
 }
 
 impl Actor for ListenerActor {
@@ -70,7 +119,7 @@ impl Actor for ListenerActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(super::message::ROLE_MAILBOX);
         if let Some(listener) = self.listener.take() {
-            self.accepting = Some(Task::spawn(accept(listener, ctx.address())));
+            self.accepting = Some(Task::spawn(serve(listener, ctx.address())));
         }
     }
 }
@@ -84,9 +133,9 @@ impl Handler<Accepted> for ListenerActor {
             return;
         }
         drop(stream.set_nodelay(true));
-        if self.clients.len() >= CLIENTS_MAX {
+        if self.clients.len() >= self.places && !self.make_room() {
             debug!("a client is turned away: too many are connected");
-            let message = format!("{CLIENTS_MAX} clients are connected, which is all that this node takes");
+            let message = format!("{} clients wait for answers, which is all that this node takes", self.places);
             let told = Told::Failed(Failure { code: FailureCode::Busy, message });
             // Little enough for the system to take it at once.
             drop(stream.try_write(&frame_of(&Reply { tag: 0, told })));
@@ -94,8 +143,9 @@ impl Handler<Accepted> for ListenerActor {
         }
         self.last += 1;
         let gone = ctx.address().recipient();
-        let client = ClientConnection::new(self.service.clone(), stream, self.last, gone).start();
-        self.clients.insert(self.last, client);
+        let connection = ClientConnection::new(self.service.clone(), stream, self.last, gone);
+        let pulse = connection.pulse();
+        self.clients.insert(self.last, Client { connection: connection.start(), pulse });
     }
 }
 
@@ -118,7 +168,7 @@ impl Handler<Halted> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, halted: Halted, _: &mut Context<Self>) {
-        self.clients.values().for_each(|client| client.do_send(halted.clone()));
+        self.clients.values().for_each(|client| client.connection.do_send(halted.clone()));
     }
 }
 
@@ -128,8 +178,32 @@ impl Handler<Drain> for ListenerActor {
     fn handle(&mut self, Drain(drained): Drain, ctx: &mut Context<Self>) {
         self.accepting = None;
         self.drained = Some(drained);
-        self.clients.values().for_each(|client| client.do_send(Close));
+        self.clients.values().for_each(|client| client.connection.do_send(Close));
         // Perhaps there is none.
         ctx.notify(Gone(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_take_no_more_than_half_of_the_files_that_the_process_may_open() {
+        assert_eq!([None, Some(u64::MAX), Some(1 << 20), Some(1_024)].map(places), [CLIENTS_MAX; 4]);
+        assert_eq!([Some(256), Some(64), Some(0)].map(places), [128, 32, 1]);
+    }
+
+    #[test]
+    fn strangers_beyond_their_share_give_way_before_the_quietest_client() {
+        let client = |number| (number, true, number);
+        let stranger = |number| (number, false, number);
+        let places = 4 * STRANGERS_ONE_IN;
+        let few = [client(1), stranger(2), stranger(3), stranger(4), client(5), stranger(6)];
+        assert_eq!(quietest(few.into_iter(), places), Some(1), "as many strangers as they have places for");
+        let many = few.into_iter().chain([stranger(7)]);
+        assert_eq!(quietest(many, places), Some(2));
+        assert_eq!(quietest([stranger(8), stranger(9)].into_iter(), places), Some(8), "nobody else is quiet");
+        assert_eq!(quietest(std::iter::empty::<(u64, bool, u64)>(), places), None);
     }
 }

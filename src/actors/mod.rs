@@ -1,9 +1,10 @@
 //! One thin actor per role. Each feeds its core, makes durable what must be durable, then acts on what comes out.
 //!
 //! They know each other only as [`actix::Recipient`]s of typed messages ([`message`]) and share no state, so a test can
-//! replace any of them by a probe. What a core returns passes an [`outbox`]: nothing that stands behind a write leaves
-//! before Persistence has said that the write is durable.
+//! replace any of them by a probe; the Listener alone sees the signs of life of its clients' connections. What a core returns
+//! passes an [`outbox`]: nothing that stands behind a write leaves before Persistence has said that the write is durable.
 
+mod accept;
 pub mod acceptor;
 pub mod board;
 pub mod client_connection;

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
+use super::accept::Seldom;
 use super::message::{Connected, Incoming, Outgoing};
 use super::task::Task;
 use crate::actors::links::LinkPort;
@@ -24,6 +25,7 @@ use crate::types::NodeId;
 use crate::wire::FrameLimits;
 
 mod connection;
+mod openings;
 
 /// Delays and bounds of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +63,6 @@ const HELLO_BYTES_MAX: usize = 4 << 10;
 /// How many messages may wait for a connection to take them.
 const QUEUE_MAX: usize = 64;
 
-/// How many connections may be in their opening at once.
-const OPENING_MAX: usize = 32;
-
 impl NetworkTiming {
     fn hello_limits(&self) -> FrameLimits {
         FrameLimits { bytes_max: HELLO_BYTES_MAX, idle: self.connect, finish: self.connect }
@@ -85,6 +84,8 @@ pub struct TcpNetwork {
     opened: u64,
     /// What was last logged of a peer that cannot be talked to, so that it is not logged with each attempt.
     troubles: BTreeMap<String, String>,
+    /// Of what those do who connect to this node.
+    lines: Seldom,
     tasks: Vec<Task>,
 }
 
@@ -140,6 +141,7 @@ impl TcpNetwork {
             connections: BTreeMap::new(),
             opened: 0,
             troubles: BTreeMap::new(),
+            lines: Seldom::default(),
             tasks: Vec::new(),
         }
     }
@@ -176,7 +178,7 @@ impl Handler<Attach> for TcpNetwork {
             self.tasks.push(Task::spawn(dialler.run()));
         }
         if let Some(listener) = self.listener.take() {
-            self.tasks.push(Task::spawn(connection::accept(network, listener, ports, self.timing)));
+            self.tasks.push(Task::spawn(connection::serve(network, listener, ports, self.timing)));
         }
     }
 }
@@ -197,8 +199,10 @@ impl Handler<Opened> for TcpNetwork {
     fn handle(&mut self, Opened { peer, port, hello, queue }: Opened, _: &mut Context<Self>) -> u64 {
         self.opened += 1;
         let number = self.opened;
-        if self.connections.insert(peer, Connection { number, queue, bulky: Bulky::new() }).is_some() {
-            info!(%peer, epoch = hello.epoch.number, "a new connection replaces the one before");
+        if self.connections.insert(peer, Connection { number, queue, bulky: Bulky::new() }).is_some()
+            && let Some(unsaid) = self.lines.admit()
+        {
+            info!(%peer, epoch = hello.epoch.number, unsaid, "a new connection replaces the one before");
         }
         port.connected.do_send(Connected(true));
         port.incoming.do_send(Incoming(Message::Hello(hello)));
@@ -236,12 +240,14 @@ struct Trouble {
     what: Option<String>,
     /// It needs somebody's hand, other than a peer that is just not there.
     serious: bool,
+    /// This node dialled, which bounds how often it happens.
+    dialled: bool,
 }
 
 impl Handler<Trouble> for TcpNetwork {
     type Result = ();
 
-    fn handle(&mut self, Trouble { who, what, serious }: Trouble, _: &mut Context<Self>) {
+    fn handle(&mut self, Trouble { who, what, serious, dialled }: Trouble, _: &mut Context<Self>) {
         let Some(what) = what else {
             self.troubles.remove(&who);
             return;
@@ -250,15 +256,18 @@ impl Handler<Trouble> for TcpNetwork {
         if self.troubles.len() > 1_000 {
             self.troubles.clear();
         }
-        if self.troubles.get(&who) == Some(&what) {
+        let news = self.troubles.get(&who) != Some(&what);
+        let admitted = || if dialled { Some(None) } else { self.lines.admit() };
+        let Some(unsaid) = news.then(admitted).flatten() else {
             debug!(peer = who, "{what}");
-        } else if serious {
-            warn!(peer = who, "{what}");
-            self.troubles.insert(who, what);
+            return;
+        };
+        if serious {
+            warn!(peer = who, unsaid, "{what}");
         } else {
-            info!(peer = who, "{what}");
-            self.troubles.insert(who, what);
+            info!(peer = who, unsaid, "{what}");
         }
+        self.troubles.insert(who, what);
     }
 }
 

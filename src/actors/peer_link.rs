@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 use tracing::{info, warn};
 
+use super::accept::Seldom;
 use super::links::Inboxes;
 use super::message::{
     Admitted, Applied, Connected, Durable, Halt, HelloHeard, Incoming, Introduce, Introduced, Introduction,
@@ -47,6 +48,8 @@ pub struct PeerLinkActor {
     ports: PeerLinkPorts,
     outbox: Outbox<LinkAction>,
     heartbeat: Duration,
+    /// Of messages that are not let in.
+    lines: Seldom,
 }
 
 impl PeerLinkActor {
@@ -59,7 +62,7 @@ impl PeerLinkActor {
         heartbeat: Duration,
     ) -> Self {
         let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
-        Self { me, epoch, peer, core, ports, outbox, heartbeat }
+        Self { me, epoch, peer, core, ports, outbox, heartbeat, lines: Seldom::default() }
     }
 
     fn run(&mut self, effects: Vec<Effect<LinkAction>>) {
@@ -91,7 +94,11 @@ impl PeerLinkActor {
                     info!(%peer, "link down");
                     self.changed(LinkChanged { peer, up: false, votes: false });
                 }
-                LinkAction::Refused(refusal) => warn!(%peer, "{refusal}"),
+                LinkAction::Refused(refusal) => {
+                    if let Some(unsaid) = self.lines.admit() {
+                        warn!(%peer, unsaid, "{refusal}");
+                    }
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ mod show;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -16,6 +16,7 @@ use self::file::{ConfigFile, Setting};
 pub(super) use self::show::ShowConfig;
 use super::node::NodeFlags;
 use super::{Arguments, Command, Failure, Wrong};
+use crate::toml_file::{TomlFileError, TomlText};
 
 /// The flags that may be keys of the file, by their names: all of a node's but the one that names the file.
 fn flags() -> BTreeMap<String, Arg> {
@@ -34,20 +35,41 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Arguments, Wrong> {
     let Some((name @ ("node" | "config"), given)) = first.subcommand() else { return strict() };
     let Some(path) = given.get_one::<PathBuf>("config") else { return strict() };
     let flags = flags();
-    let file = ConfigFile::read(path, &flags).map_err(|error| Wrong::File(Failure::usage(error.to_string())))?;
+    let wrong = |error: TomlFileError| Wrong::File(Failure::usage(error.to_string()));
+    let file = TomlText::read(path).and_then(|text| ConfigFile::parse(&text, &flags)).map_err(wrong)?;
     one_beginning(given, &file)?;
-    let command = Arguments::command().mut_subcommand(name, |command| {
-        file.settings.iter().fold(command, |command, (key, setting)| {
-            let values: Vec<clap::builder::OsStr> = setting.values.iter().map(Into::into).collect();
-            command.mut_arg(flags[key].get_id(), |arg| arg.required(false).default_values(values))
-        })
-    });
+    let command = Arguments::command().mut_subcommand(name, |command| with_defaults(command, &file, &flags));
     let second = command.try_get_matches_from(&arguments).map_err(|error| in_the_file(error, &file))?;
     let mut parsed = Arguments::from_arg_matches(&second)?;
     if let Command::Config(config) = &mut parsed.command {
         config.found_in(&file);
     }
     Ok(parsed)
+}
+
+/// The command of a node, where what the file says stands in the place of the defaults.
+fn with_defaults(command: clap::Command, file: &ConfigFile, flags: &BTreeMap<String, Arg>) -> clap::Command {
+    file.settings.iter().fold(command, |command, (key, setting)| {
+        let values: Vec<clap::builder::OsStr> = setting.values.iter().map(Into::into).collect();
+        command.mut_arg(flags[key].get_id(), |arg| arg.required(false).default_values(values))
+    })
+}
+
+/// What a node takes from a configuration file of this text, by key, without asking the environment.
+///
+/// # Errors
+/// What its user is told: the file, the line, the key, and what to do.
+pub fn settings(path: &Path, text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
+    let flags = flags();
+    let file = ConfigFile::parse(&TomlText::new(path, text), &flags).map_err(|error| error.to_string())?;
+    let command = NodeFlags::augment_args(clap::Command::new("node")).mut_args(|arg| arg.required(false).env(None));
+    match with_defaults(command, &file, &flags).try_get_matches_from(["node"]) {
+        Ok(_) => Ok(file.settings.into_iter().map(|(key, setting)| (key, setting.values)).collect()),
+        Err(error) => match in_the_file(error, &file) {
+            Wrong::File(failure) => Err(failure.message),
+            Wrong::Arguments(error) => Err(error.to_string()),
+        },
+    }
 }
 
 /// A genesis file and an opening balance are two answers to one question, wherever they stand.
@@ -83,4 +105,27 @@ fn in_the_file(error: clap::Error, file: &ConfigFile) -> Wrong {
     // An address may hold a password, though it is refused then.
     let value = if key == "store" { String::new() } else { format!(" = {value:?}") };
     Wrong::File(Failure::usage(format!("{place}: {key}{value}: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_is_taken_as_it_is_or_told_without_what_a_terminal_would_obey() {
+        let read = |text: &str| settings(Path::new("a.toml"), text);
+        let taken = read("id = \"A\"\npeer = [\"B=b:1\", \"C=c:2\"]\nopening = 0x10").unwrap();
+        let expected = [("id", vec!["A"]), ("opening", vec!["16"]), ("peer", vec!["B=b:1", "C=c:2"])];
+        let expected = expected.map(|(key, values)| (key.to_owned(), values.into_iter().map(str::to_owned).collect()));
+        assert_eq!(taken, expected.into());
+        for (text, expected) in [
+            ("id = \"\\u001b[2J\"", "a.toml, line 1: id = \"\\u{1b}[2J\": the name"),
+            ("\"\\u202e\" = 1", "there is no key \"\\u{202e}\""),
+            ("client-advertise = \"b\\u202e:1\"", "an address is HOST:PORT in ASCII"),
+        ] {
+            let told = read(text).unwrap_err();
+            assert!(told.contains(expected), "{expected:?} is not in {told:?}");
+            assert_eq!(crate::text::printable(&told), told);
+        }
+    }
 }

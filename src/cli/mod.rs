@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use config::settings;
 pub use redis_login::RedisLogin;
 
 const EXAMPLES: &str = "Examples:

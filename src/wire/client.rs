@@ -9,11 +9,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::frame::FrameLimits;
 pub use super::outcome::Outcome;
 use crate::ledger::{Block, Entry, Genesis, Operation, Request, Trace, Wait};
+use crate::text;
 use crate::types::{AccountId, Amount, Ballot, Hash, Height, NodeId, Seq, TransferId};
 
 /// Version of the protocol between clients and nodes; a node refuses a client with another one.
@@ -207,6 +208,7 @@ pub struct Welcome {
     /// The cluster id.
     pub cluster: Hash,
     /// All nodes of the cluster, each with the address of its client port as far as it is known.
+    #[serde(deserialize_with = "homes")]
     pub homes: BTreeMap<NodeId, Option<String>>,
 }
 
@@ -270,6 +272,7 @@ pub struct Status {
     /// How far it has come.
     pub state: State,
     /// In words, why it stopped, where it did; or else what keeps it from doing all that its state promises.
+    #[serde(default, deserialize_with = "text::deserialize_option")]
     pub reason: Option<String>,
     /// Height of its chain.
     pub height: Height,
@@ -282,10 +285,12 @@ pub struct Status {
     /// The peers whose links are up.
     pub peers_up: BTreeSet<NodeId>,
     /// Where it keeps what must last.
+    #[serde(deserialize_with = "text::deserialize")]
     pub store: String,
     /// How many blocks the longest chain that it heard of has more.
     pub behind: u64,
     /// All nodes of the cluster, each with the address of its client port as far as it is known.
+    #[serde(deserialize_with = "homes")]
     pub homes: BTreeMap<NodeId, Option<String>>,
     /// The version of the program that it runs, where it tells that.
     pub program: Option<String>,
@@ -300,6 +305,7 @@ pub struct Failure {
     /// For programs.
     pub code: FailureCode,
     /// For people: what was wrong, and what to do.
+    #[serde(deserialize_with = "text::deserialize")]
     pub message: String,
 }
 
@@ -353,6 +359,12 @@ impl fmt::Display for FailureCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Addresses of other nodes are printed, too.
+fn homes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<NodeId, Option<String>>, D::Error> {
+    let homes = BTreeMap::<NodeId, Option<String>>::deserialize(deserializer)?;
+    Ok(homes.into_iter().map(|(node, at)| (node, at.as_deref().map(text::printable))).collect())
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use paxos_banking::client::{ClientError, NodeError, Outcome};
 use paxos_banking::ledger::Answer;
+use paxos_banking::text::printable;
 use paxos_banking::types::Seq;
-use paxos_banking::wire::client::{Call, FailureCode, Outcome as WireOutcome, REPLY_BYTES_MAX, Told, Welcome};
+use paxos_banking::wire::client::{
+    Ask, Call, Failure, FailureCode, Outcome as WireOutcome, REPLY_BYTES_MAX, Status, Told, Welcome,
+};
 use tokio::time::Instant;
 
-use crate::node::{Act, Bank, all, approved, client, failed, hasty_client, node, other_cluster, request};
+use crate::commands::paxbank;
+use crate::node::{Act, Bank, all, approved, client, failed, hasty_client, node, other_cluster, request, status};
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(2);
@@ -143,4 +147,24 @@ async fn an_answer_that_comes_too_late_harms_nobody() {
     let outcome = client.transfer(request(&client, "A", "B", 1), LONG).await.unwrap();
     assert!(matches!(outcome, Outcome::Approved(_)), "{outcome:?}");
     assert_eq!((home.hellos(), home.transfers().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_a_node_says_in_words_is_shown_without_what_a_terminal_would_obey() {
+    let mut bank = Bank::new().await;
+    let words = "\u{1b}[2J\u{9b}31m\r\nB  ready\u{202e}";
+    let mut welcome = bank.welcome("A");
+    welcome.homes.insert(node("B"), Some(format!("{words}:1")));
+    let status = Status { reason: Some(words.to_owned()), store: words.to_owned(), ..status(node("A"), &welcome) };
+    let a = bank.start_bare("A", move |call| match &call.ask {
+        Ask::Hello { .. } => vec![Act::Tell(Told::Welcome(welcome.clone()))],
+        Ask::Status => vec![Act::Tell(Told::Status(status.clone()))],
+        _ => vec![Act::Tell(Told::Failed(Failure { code: FailureCode::BadCall, message: words.to_owned() }))],
+    });
+    for command in [&["status"][..], &["transfer", "A", "B", "1"], &["log", "A"]] {
+        let output = paxbank(&[command, &["--nodes", &a.address]].concat()).await;
+        let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(shown.contains("\\u{1b}[2J\\u{9b}31m\\r\\nB  ready\\u{202e}"), "{command:?}: {shown}");
+        assert!(shown.lines().all(|line| printable(line) == line), "{command:?}: {shown:?}");
+    }
 }

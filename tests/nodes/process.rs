@@ -89,8 +89,12 @@ impl NodeProcess {
         self.child.kill().await.unwrap();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().unwrap().to_string();
+        let pid = self.pid().to_string();
         assert!(
             std::process::Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().unwrap().success()
         );

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 const DOCUMENT: &str = include_str!("../../docs/wire.md");
+const LIMITS: &str = include_str!("../../docs/limits.md");
 
 /// The bytes of each example, by its name.
 pub fn examples() -> BTreeMap<String, Vec<u8>> {
@@ -39,14 +40,15 @@ fn parse(name: &str, bytes: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| byte(pair).unwrap_or_else(|_| panic!("no hex digits in {name}: {bytes}"))).collect()
 }
 
-/// The rows of the table of limits: what, how much, the constant and its file.
-pub fn limits() -> Vec<[String; 4]> {
-    let (_, limits) = DOCUMENT.split_once("\n## Limits\n").unwrap();
+/// The rows of the tables of limits: what, how much, the constant and its file, what happens at it, and which test shows it.
+pub fn limits() -> Vec<[String; 6]> {
     let row = |line: &str| {
         let cells: Vec<String> = line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        cells.try_into().unwrap_or_else(|cells| panic!("four columns: {cells:?}"))
+        cells.try_into().unwrap_or_else(|cells| panic!("six columns: {cells:?}"))
     };
-    limits.lines().filter(|line| line.starts_with('|')).skip(2).map(row).collect()
+    let head = |line: &&str| !line.starts_with("| what |") && !line.starts_with("|---");
+    let (tables, _) = LIMITS.split_once("\n## Measured\n").unwrap();
+    tables.lines().filter(|line| line.starts_with('|')).filter(head).map(row).collect()
 }
 
 /// As the document writes bytes.

@@ -1,4 +1,4 @@
-//! The table of limits: what it says of constants that can be seen from here is so, and the others are where it says.
+//! The tables of limits: what they say of constants that can be seen from here is so, and the others are where they say, as are the tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,11 +60,27 @@ fn known() -> BTreeMap<&'static str, String> {
     .into()
 }
 
+/// All Rust files there and below, as one text.
+fn sources(directory: &Path) -> String {
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        match path.extension() {
+            _ if path.is_dir() => sources(&path),
+            Some(extension) if extension == "rs" => std::fs::read_to_string(path).unwrap(),
+            _ => String::new(),
+        }
+    };
+    std::fs::read_dir(directory).unwrap().map(read).collect()
+}
+
 #[test]
 fn the_limits_of_the_document_are_those_of_the_code() {
     let mut known = known();
-    for [what, limit, constant, file] in document::limits() {
-        let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = ["src", "tests"].map(|directory| sources(&root.join(directory))).concat();
+    for [what, limit, constant, file, _, test] in document::limits() {
+        assert!(test == "-" || tests.contains(&format!("fn {test}(")), "{what}: there is no test {test}");
+        let source = std::fs::read_to_string(root.join(&file));
         let source = source.unwrap_or_else(|error| panic!("{what}: {file}: {error}"));
         let name = constant.rsplit(['.', ':']).next().unwrap();
         assert!(source.contains(&format!("{name}: ")), "{what}: {file} has no {constant}");

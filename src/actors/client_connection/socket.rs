@@ -1,19 +1,20 @@
 //! The two ends of a client's socket: calls come off it, replies go onto it.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix::dev::RecipientRequest;
 use actix::{Message as ActixMessage, Recipient};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::questions::{Answerer, Question};
 use super::{
-    Connection, Ended, OUTCOMES_MAX, Opened, QUESTION, Service, Taken, WINDOW, WITHIN_MAX, Written, failure, join,
+    Connection, Ended, OUTCOMES_MAX, Opened, Pulse, QUESTION, Service, Taken, WINDOW, WITHIN_MAX, Written, failure,
+    join,
 };
 use crate::actors::message::{Answers, Submit, SubmitOpening};
 use crate::actors::task::Task;
@@ -39,6 +40,7 @@ pub(super) async fn write(
     mut outcomes: mpsc::Receiver<Vec<u8>>,
     mut answers: mpsc::Receiver<Vec<u8>>,
     connection: Connection,
+    pulse: Rc<Pulse>,
 ) {
     let mut frames = Vec::new();
     loop {
@@ -60,6 +62,7 @@ pub(super) async fn write(
         if !matches!(timeout(STALLED, to.write_all(&frames.concat())).await, Ok(Ok(()))) {
             break;
         }
+        pulse.beat();
     }
     drop(to.shutdown().await);
     connection.do_send(Ended { writer: true });
@@ -71,10 +74,9 @@ pub(super) struct Reader {
     service: Service,
     answers: mpsc::Sender<Vec<u8>>,
     connection: Connection,
-    window: Arc<Semaphore>,
+    pulse: Rc<Pulse>,
     questions: mpsc::Sender<Question>,
     last_slot: u32,
-    greeted: bool,
     /// Answers questions for as long as this reads.
     _answerer: Task,
 }
@@ -85,28 +87,18 @@ impl Reader {
         service: Service,
         answers: mpsc::Sender<Vec<u8>>,
         connection: Connection,
+        pulse: Rc<Pulse>,
     ) -> Self {
         // As many as the window lets in.
         let (questions, asked) = mpsc::channel(WINDOW / QUESTION);
         let answerer = Answerer { service: service.clone(), asked, replies: answers.clone() };
         let answerer = Task::spawn(answerer.run());
-        let window = Arc::new(Semaphore::new(WINDOW));
-        Self {
-            from,
-            service,
-            answers,
-            connection,
-            window,
-            questions,
-            last_slot: 0,
-            greeted: false,
-            _answerer: answerer,
-        }
+        Self { from, service, answers, connection, pulse, questions, last_slot: 0, _answerer: answerer }
     }
 
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         loop {
-            let idle = if self.greeted { CALL_LIMITS.idle } else { HELLO_WITHIN };
+            let idle = if self.pulse.greeted() { CALL_LIMITS.idle } else { HELLO_WITHIN };
             let limits = FrameLimits { idle, ..CALL_LIMITS };
             let call = tokio::select! {
                 biased;
@@ -114,7 +106,10 @@ impl Reader {
                 call = read_value::<Call>(&mut self.from, &limits) => call,
             };
             let goes_on = match call {
-                Ok(call) => self.take(call).await,
+                Ok(call) => {
+                    self.pulse.beat();
+                    self.take(call).await
+                }
                 Err(error) => {
                     debug!(%error, "a client's connection ends");
                     if matches!(error, FrameError::TooLong { .. } | FrameError::Malformed(_)) {
@@ -130,7 +125,7 @@ impl Reader {
         self.connection.do_send(Ended { writer: false });
         // What was asked is still answered, if that does not take long.
         let all = u32::try_from(WINDOW).unwrap_or(u32::MAX);
-        drop(timeout(FAREWELL, self.window.acquire_many(all)).await);
+        drop(timeout(FAREWELL, self.pulse.window.acquire_many(all)).await);
     }
 
     /// False where the client is not to be listened to any more.
@@ -141,7 +136,7 @@ impl Reader {
                 self.reply(tag, Told::Failed(failure(FailureCode::Version, message))).await;
                 false
             }
-            ask if !self.greeted && !matches!(ask, Ask::Hello { .. }) => {
+            ask if !self.pulse.greeted() && !matches!(ask, Ask::Hello { .. }) => {
                 let message = "the first call on a connection is hello";
                 self.reply(tag, Told::Failed(failure(FailureCode::BadCall, message))).await;
                 false
@@ -158,7 +153,7 @@ impl Reader {
                 .await
             }
             ask => {
-                self.greeted = true;
+                self.pulse.greet();
                 let Some(room) = self.room(QUESTION).await else { return false };
                 self.questions.send(Question { tag, ask, _room: room }).await.is_ok()
             }
@@ -201,7 +196,7 @@ impl Reader {
     }
 
     async fn room(&self, size: usize) -> Option<OwnedSemaphorePermit> {
-        self.window.clone().acquire_many_owned(u32::try_from(size).ok()?).await.ok()
+        self.pulse.window.clone().acquire_many_owned(u32::try_from(size).ok()?).await.ok()
     }
 
     async fn reply(&self, tag: u64, told: Told) -> bool {

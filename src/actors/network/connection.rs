@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
@@ -12,18 +11,21 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
-use super::{Closed, NetworkTiming, OPENING_MAX, Opened, PEER_FRAME_BYTES_MAX, QUEUE_MAX, Queued, TcpNetwork, Trouble};
+use super::openings::{Openings, Place};
+use super::{Closed, NetworkTiming, Opened, PEER_FRAME_BYTES_MAX, QUEUE_MAX, Queued, TcpNetwork, Trouble};
+use crate::actors::accept::{Seldom, accept};
 use crate::actors::links::LinkPort;
 use crate::actors::message::{Incoming, Introduce, Introduced};
 use crate::codec;
 use crate::entropy::Entropy;
 use crate::paxos::message::PROTOCOL_VERSION;
 use crate::paxos::{Hello, Message, Refused};
+use crate::text::brief;
 use crate::types::NodeId;
 use crate::wire::frame::frame_of;
 use crate::wire::{FrameError, read_frame};
@@ -33,9 +35,6 @@ const REASON_MAX: usize = 400;
 
 /// How long a refused peer has to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// After the system could not accept a connection: it is out of something, and asking at once would not help.
-const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a connection is none, or is one no longer.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +90,9 @@ impl Dialler {
             failures = if began.elapsed() > self.timing.silence { 0 } else { failures + 1 };
             let delay = self.timing.retry_min.saturating_mul(1 << failures.min(16)).min(self.timing.retry_max);
             let serious = ended.serious();
-            report(&self.network, self.peer, &format!("at {}: {ended}; it is dialled again", self.address), serious);
+            let what = brief(&format!("at {}: {ended}; it is dialled again", self.address), REASON_MAX);
+            let who = self.peer.to_string();
+            self.network.do_send(Trouble { who, what: Some(what), serious, dialled: true });
             sleep(self.entropy.upper_half(delay)).await;
         }
     }
@@ -113,36 +114,32 @@ impl Dialler {
 }
 
 /// Accepts connections of peers, until it is dropped.
-pub(super) async fn accept(
+pub(super) async fn serve(
     network: Addr<TcpNetwork>,
     listener: TcpListener,
     ports: BTreeMap<NodeId, LinkPort>,
     timing: NetworkTiming,
 ) {
     let ports = Rc::new(ports);
-    let opening = Arc::new(Semaphore::new(OPENING_MAX));
+    let openings = Openings::default();
+    let mut lines = Seldom::default();
     let mut connections = JoinSet::new();
+    let mut number = 0;
     loop {
-        let accepted = tokio::select! {
+        let (stream, from) = tokio::select! {
             biased;
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, "peer", &mut lines) => accepted,
         };
-        match accepted {
-            Ok((stream, from)) => match opening.clone().try_acquire_owned() {
-                Ok(permit) => {
-                    let (network, ports) = (network.clone(), ports.clone());
-                    connections.spawn_local(async move {
-                        let (who, ended) = answer(stream, from, &network, &ports, timing, permit).await;
-                        report(&network, who, &ended.to_string(), ended.serious());
-                    });
-                }
-                Err(_) => debug!(%from, "turned away: too many connections are in their opening"),
-            },
-            Err(error) => {
-                warn!(%error, "a connection cannot be accepted");
-                sleep(ACCEPT_AGAIN).await;
-            }
+        number += 1;
+        let (network, ports, place) = (network.clone(), ports.clone(), openings.place(number));
+        let task = connections.spawn_local(async move {
+            let (who, ended) = answer(stream, from, &network, &ports, timing, place).await;
+            let what = Some(brief(&ended.to_string(), REASON_MAX));
+            network.do_send(Trouble { who, what, serious: ended.serious(), dialled: false });
+        });
+        if openings.enter(number, from.ip(), task) {
+            debug!(%from, "of the connections in their opening, an older one gives way");
         }
     }
 }
@@ -154,7 +151,7 @@ async fn answer(
     network: &Addr<TcpNetwork>,
     ports: &BTreeMap<NodeId, LinkPort>,
     timing: NetworkTiming,
-    opening: OwnedSemaphorePermit,
+    opening: Place,
 ) -> (String, Ended) {
     // The port differs with each attempt of the same stranger.
     let mut who = from.ip().to_string();
@@ -176,10 +173,6 @@ async fn answer(
     };
     let ended = served.await.unwrap_or_else(|ended: Ended| ended);
     (who, ended)
-}
-
-fn report(network: &Addr<TcpNetwork>, who: impl ToString, what: &str, serious: bool) {
-    network.do_send(Trouble { who: who.to_string(), what: Some(shown(what)), serious });
 }
 
 struct Connection {
@@ -205,7 +198,7 @@ impl Connection {
         let frame = read_frame(&mut self.from, &self.timing.hello_limits()).await?;
         let refusal = match codec::decode(&frame) {
             Ok(Message::Hello(hello)) => return Ok(*hello),
-            Ok(Message::Refused(Refused { reason })) => return Err(Ended::RefusedByPeer(shown(&reason))),
+            Ok(Message::Refused(Refused { reason })) => return Err(Ended::RefusedByPeer(brief(&reason, REASON_MAX))),
             Ok(other) => format!("the first message is {}, not HELLO", other.name()),
             Err(error) => match codec::decode(&frame) {
                 Ok(Versioned { hello: Version { version } }) => format!(
@@ -220,7 +213,7 @@ impl Connection {
 
     /// Tells the other side why, and gives it the time to read that.
     async fn refuse(&mut self, reason: String) -> Ended {
-        let refused = Message::Refused(Refused { reason: shown(&reason) });
+        let refused = Message::Refused(Refused { reason: brief(&reason, REASON_MAX) });
         let farewell = async {
             self.send(&refused).await?;
             self.to.shutdown().await.map_err(FrameError::Io)?;
@@ -240,7 +233,7 @@ impl Connection {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let opened = Opened { peer, port: port.clone(), hello: Box::new(hello), queue };
         let Ok(number) = network.send(opened).await else { return Ended::Stopping };
-        network.do_send(Trouble { who: peer.to_string(), what: None, serious: false });
+        network.do_send(Trouble { who: peer.to_string(), what: None, serious: false, dialled: false });
         let ended = tokio::select! {
             biased;
             ended = receive(from, port, &timing) => ended,
@@ -258,7 +251,7 @@ async fn receive(mut from: OwnedReadHalf, port: &LinkPort, timing: &NetworkTimin
             Err(error) => return error.into(),
         };
         match message {
-            Ok(Message::Refused(Refused { reason })) => return Ended::RefusedByPeer(shown(&reason)),
+            Ok(Message::Refused(Refused { reason })) => return Ended::RefusedByPeer(brief(&reason, REASON_MAX)),
             // Waiting for the link to take it pushes back on the peer.
             Ok(message) => {
                 if port.incoming.send(Incoming(message)).await.is_err() {
@@ -299,24 +292,4 @@ struct Versioned {
 #[derive(Deserialize)]
 struct Version {
     version: u32,
-}
-
-/// A text of a stranger's for the log: short, and with nothing in it that could move a terminal's cursor.
-fn shown(text: &str) -> String {
-    text.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_stranger_says_is_short_in_the_log_and_moves_no_cursor() {
-        let frame = frame_of(&format!("\u{1b}[2J{}", "x".repeat(4_000)));
-        let error = codec::decode::<Message>(&frame[4..]).unwrap_err();
-        let told = Ended::from(FrameError::Malformed(error)).to_string();
-        assert!(told.contains('\u{1b}') && told.len() > 4_000, "it repeats what it could not read");
-        let shown = shown(&told);
-        assert!(!shown.contains('\u{1b}') && shown.len() <= REASON_MAX);
-    }
 }

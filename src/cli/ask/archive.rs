@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::Failure;
 use crate::ledger::{Action, Block, Entry, Genesis, Operation, Replay, Run};
 use crate::render::entries;
+use crate::text::brief;
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq};
 
 /// The version of the file's form.
@@ -206,9 +207,12 @@ impl<R: BufRead> Lines<'_, R> {
     }
 }
 
+/// Longest reason, in characters: it may repeat what stands in the file.
+const REASON_MAX: usize = 300;
+
 /// What the parser says, with the column alone: its line is always the first.
 fn reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let text = brief(&error.to_string(), REASON_MAX);
     match text.split_once(" at line ") {
         Some((what, _)) => format!("{what}, at column {}", error.column()),
         None => text,

@@ -103,3 +103,12 @@ fn what_has_no_hash_of_its_own_is_held_by_the_others() {
     lines[1] = lines[1].replace("\"amount\":40", "\"amount\":41");
     assert!(fault(&lines).1.starts_with("bank, line 2: block 1 carries the hash "));
 }
+
+#[test]
+fn what_a_terminal_would_obey_is_escaped_where_it_is_repeated() {
+    let mut lines = file();
+    lines[1] = lines[1].replace("\"height\"", "\"\\u001b[2J\\n\"");
+    let (status, told) = fault(&lines);
+    assert!(status == 5 && told.contains("unknown field `\\u{1b}[2J\\n`"), "{told}");
+    assert_eq!(crate::text::printable(&told), told);
+}

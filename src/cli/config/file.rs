@@ -2,7 +2,6 @@
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use clap::{Arg, ArgAction};
 use toml::Spanned;
@@ -66,11 +65,7 @@ impl Kind {
 }
 
 impl ConfigFile {
-    pub(super) fn read(path: &Path, flags: &BTreeMap<String, Arg>) -> Result<Self, TomlFileError> {
-        Self::parse(&TomlText::read(path)?, flags)
-    }
-
-    fn parse(file: &TomlText<'_>, flags: &BTreeMap<String, Arg>) -> Result<Self, TomlFileError> {
+    pub(super) fn parse(file: &TomlText<'_>, flags: &BTreeMap<String, Arg>) -> Result<Self, TomlFileError> {
         let table = file.parse()?;
         file.check_keys(&table, &flags.keys().map(String::as_str).collect::<Vec<_>>())?;
         let mut entries: Vec<_> = table.iter().collect();
@@ -102,6 +97,8 @@ fn wrong_type(file: &TomlText<'_>, key: String, value: &Spanned<DeValue<'_>>, ki
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::flags;
     use super::*;
 

@@ -94,9 +94,10 @@ pub(in crate::cli) enum LogFormat {
 pub(in crate::cli) fn address(text: &str) -> Result<String, String> {
     let port =
         text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
-    match port {
+    // What is not ASCII, or a space, no peer would pass on.
+    match port.filter(|_| text.bytes().all(|byte| byte.is_ascii_graphic())) {
         Some(_) => Ok(text.to_owned()),
-        None => Err("an address is HOST:PORT, such as 127.0.0.1:7001".to_owned()),
+        None => Err("an address is HOST:PORT in ASCII, such as 127.0.0.1:7001".to_owned()),
     }
 }
 
