@@ -1,6 +1,7 @@
 //! The client library and the commands that use it, against nodes that follow a script over real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod commands;
 mod doctor;
 mod export;

@@ -48,14 +48,10 @@ impl Bank {
         store: Store,
         parent: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let cannot = |error| Failure::usage(format!("no directory can be made for the nodes: {error}"));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("paxbank-bench-");
-        let directory = match parent {
-            Some(parent) => builder.tempdir_in(parent),
-            None => builder.tempdir(),
-        };
-        let directory = directory.map_err(cannot)?;
+        let place = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let cannot =
+            |error| Failure::usage(format!("no directory can be made for the nodes in {}: {error}", place.display()));
+        let directory = tempfile::Builder::new().prefix("paxbank-bench-").tempdir_in(&place).map_err(cannot)?;
         let ids: Vec<NodeId> = ["A", "B", "C"].iter().take(processes).filter_map(|name| name.parse().ok()).collect();
         let genesis = directory.path().join("genesis.toml");
         fs::write(&genesis, genesis_file(&ids, accounts)).map_err(cannot)?;

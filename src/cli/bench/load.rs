@@ -45,8 +45,9 @@ pub(super) struct Demand {
     /// Calls under way at once, over all sockets.
     pub(super) callers: usize,
     pub(super) wait: Wait,
-    /// Debits and credits are drawn from these.
+    /// Accounts that credits are drawn from; debits from the first `debits` of them, all of the one home.
     pub(super) accounts: Rc<Vec<AccountId>>,
+    pub(super) debits: usize,
     /// A few accounts have most of the transfers, instead of all the same.
     pub(super) skewed: bool,
     /// How many more calls to make.
@@ -292,6 +293,7 @@ struct Frames {
     wait: Wait,
     accounts: Rc<Vec<AccountId>>,
     encoded: Vec<Vec<u8>>,
+    debits: usize,
     skewed: bool,
     next_id: u128,
     entropy: Entropy,
@@ -309,6 +311,7 @@ impl Frames {
             wait: demand.wait,
             encoded: demand.accounts.iter().map(encode).collect(),
             accounts: demand.accounts.clone(),
+            debits: demand.debits,
             skewed: demand.skewed,
             next_id: first_id,
             entropy,
@@ -349,14 +352,13 @@ impl Frames {
 
     fn two_accounts(&mut self) -> (usize, usize) {
         let count = self.encoded.len();
-        let from = self.account();
-        let to = self.account();
+        let (from, to) = (self.place(self.debits), self.place(count));
         (from, if from == to { (to + 1) % count } else { to })
     }
 
+    /// One of the first `count` accounts.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-    fn account(&mut self) -> usize {
-        let count = self.encoded.len();
+    fn place(&mut self, count: usize) -> usize {
         if !self.skewed {
             return self.entropy.below(count as u64) as usize;
         }
@@ -410,6 +412,7 @@ mod tests {
             callers: 1,
             wait: Wait::Settled,
             accounts: Rc::new(accounts.into()),
+            debits: 2,
             skewed: true,
             calls_left: Rc::default(),
         };
@@ -421,7 +424,7 @@ mod tests {
         assert_eq!(transfers.len(), 20);
         for (index, Transfer(id, from, to, amount)) in transfers.into_iter().enumerate() {
             assert_eq!((id, amount), (((7 << 80) + index as u128).into(), Amount::new(1)));
-            assert!(from != to && demand.accounts.contains(&from) && demand.accounts.contains(&to));
+            assert!(from != to && demand.accounts[..2].contains(&from) && demand.accounts.contains(&to));
         }
     }
 }

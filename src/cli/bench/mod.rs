@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tokio::task::LocalSet;
 
+use super::signals::Signals;
 use super::{Failure, Finished, Output};
 
 const EXAMPLES: &str = "Examples:
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   paxbank bench local settled --store redis
   paxbank bench shortage takeover                        each transfer needs a Paxos run
   paxbank bench restart catch-up --transfers 10000000
+  paxbank bench local --nodes 127.0.0.1:8001             nodes that run already; moves real money, a unit each time
   paxbank bench local --verify --kill                    afterwards, is everything there that was acknowledged?";
 
 const NOTES: &str = "\
@@ -46,6 +48,10 @@ pub(super) struct RunBench {
     /// Callers, each with one call under way; up to 250 of them have a connection of their own.
     #[arg(long, value_name = "COUNT", requires = "batch")]
     connections: Option<NonZeroUsize>,
+    /// Measure nodes that run already, at the first of these client addresses: local and settled. Real money moves: one
+    /// unit with each transfer.
+    #[arg(long, value_name = "HOST:PORT,...", conflicts_with_all = ["store", "processes", "accounts", "kill"])]
+    nodes: Option<String>,
     /// Where the nodes keep their data.
     #[arg(long, value_enum, default_value_t = Store::Redb)]
     store: Store,
@@ -138,7 +144,18 @@ impl RunBench {
     pub(super) fn run(self, output: Output) -> Result<Finished, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::usage(format!("this process has no runtime: {error}")))?;
-        LocalSet::new().block_on(&runtime, self.measure(output))
+        LocalSet::new().block_on(&runtime, async {
+            let mut signals = Signals::new()?;
+            tokio::select! {
+                biased;
+                // What it started ends with what is dropped here.
+                signal = signals.next() => {
+                    let message = format!("{signal}: the nodes are stopped, and their directories removed");
+                    Err(Failure { code: "interrupted", status: 130, message })
+                }
+                finished = self.measure(output) => finished,
+            }
+        })
     }
 
     async fn measure(self, output: Output) -> Result<Finished, Failure> {

@@ -1,7 +1,7 @@
 //! The workloads, each from a fresh bank to its line in the report.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::bank::{Bank, accounts};
+use super::bank::Bank;
 use super::floors::Floors;
 use super::load::{self, Demand, Ids, Phase, Tally};
 use super::report::{Measured, Report, grouped, micros, time};
 use super::usage::{Usage, own_cpu};
 use super::{RunBench, Workload, verify};
 use crate::cli::Failure;
-use crate::client::{Client, Outcome};
+use crate::client::{Client, ClientOptions, Outcome};
 use crate::entropy::Entropy;
 use crate::ledger::{Request, Wait};
 use crate::types::{AccountId, Amount};
@@ -34,10 +34,61 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// How many transfers are asked for at once where only their number matters.
 const BULK: (usize, usize) = (4_096, 4);
 
+/// What a load is sent to.
+struct Target {
+    /// The nodes, where this process started them.
+    bank: Option<Bank>,
+    address: String,
+    accounts: Rc<Vec<AccountId>>,
+    debits: usize,
+    nodes: usize,
+}
+
+impl Target {
+    /// A bank of this process's own.
+    fn own(bank: Bank, accounts: usize) -> Self {
+        let accounts = Rc::new(super::bank::accounts(bank.id(0), accounts));
+        let (address, debits, nodes) = (bank.address(0).to_owned(), accounts.len(), bank.len());
+        Self { bank: Some(bank), address, accounts, debits, nodes }
+    }
+
+    /// Nodes that run: all accounts of the genesis that the first of them is the home of, and that have anything.
+    async fn of_nodes(text: &str) -> Result<Self, Failure> {
+        let address = text.split(',').next().unwrap_or_default().trim().to_owned();
+        let client = Client::new([address.clone()], ClientOptions::default())?;
+        let heard = client.genesis(None, WITHIN).await?;
+        let opening = heard.told.opening();
+        let rich = |(account, amount): &(&AccountId, &Amount)| account.home() == heard.node && **amount > Amount::ZERO;
+        let mut accounts: Vec<AccountId> = opening.iter().filter(rich).map(|(account, _)| *account).collect();
+        let debits = accounts.len();
+        accounts.extend(opening.iter().filter(|entry| !rich(entry)).map(|(account, _)| *account));
+        if debits == 0 || accounts.len() < 2 {
+            return Err(Failure::usage(format!("{address} has no account with an opening balance to take from")));
+        }
+        Ok(Self { bank: None, address, accounts: Rc::new(accounts), debits, nodes: heard.told.nodes().len() })
+    }
+
+    fn demand(&self, bench: &RunBench, wait: Wait, (batch, callers): (usize, usize)) -> Demand {
+        let (accounts, debits) = (self.accounts.clone(), self.debits);
+        let calls_left = Rc::new(Cell::new(u64::MAX));
+        Demand { batch, callers, wait, accounts, debits, skewed: bench.skewed, calls_left }
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.bank.as_ref().map(Bank::processes).unwrap_or_default()
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.bank.as_ref().map_or_else(std::env::temp_dir, |bank| bank.path().to_owned())
+    }
+}
+
 impl RunBench {
-    fn demand(&self, bank: &Bank, wait: Wait, (batch, callers): (usize, usize)) -> Demand {
-        let accounts = Rc::new(accounts(bank.id(0), self.accounts.get().max(2)));
-        Demand { batch, callers, wait, accounts, skewed: self.skewed, calls_left: Rc::new(Cell::new(u64::MAX)) }
+    async fn target(&self, processes: usize) -> Result<Target, Failure> {
+        match &self.nodes {
+            Some(nodes) => Target::of_nodes(nodes).await,
+            None => Ok(Target::own(self.bank(processes).await?, self.accounts.get().max(2))),
+        }
     }
 
     /// Enough for the transfers that restart and catch-up need.
@@ -49,6 +100,16 @@ impl RunBench {
         let processes = self.processes.unwrap_or(processes);
         Bank::start(processes, self.accounts.get().max(2), self.store, self.directory.as_deref()).await
     }
+
+    async fn bank_of_three(&self, workload: Workload) -> Result<Bank, Failure> {
+        match self.processes {
+            Some(1) => Err(Failure::usage(format!("{} needs --processes 3", workload.name()))),
+            _ if self.nodes.is_some() => {
+                Err(Failure::usage(format!("{} starts nodes of its own; leave out --nodes", workload.name())))
+            }
+            _ => self.bank(3).await,
+        }
+    }
 }
 
 /// Many callers at the first home.
@@ -58,23 +119,24 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
         _ => (1, Wait::Local),
     };
     for (batch, callers) in bench.sizes(workload) {
-        let mut bank = bench.bank(processes).await?;
-        let floors = Floors::measure(bank.path(), batch * callers * ENTRY_BYTES, batch * callers * ENTRY_BYTES).await?;
-        let demand = bench.demand(&bank, wait, (batch, callers));
+        let mut target = bench.target(processes).await?;
+        let bytes = batch * callers * ENTRY_BYTES;
+        let floors = Floors::measure(&target.directory(), bytes, bytes).await?;
+        let demand = target.demand(bench, wait, (batch, callers));
         let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::WarmUp)));
         let mut ids = Ids::new(&mut entropy);
-        let address = bank.address(0).to_owned();
+        let address = target.address.clone();
         let calls = {
             let phase = phase.clone();
             tokio::task::spawn_local(async move { load::run(&address, &demand, &mut ids, &mut entropy, &phase).await })
         };
         sleep(WARM_UP).await;
-        let processes = bank.processes();
+        let processes = target.processes();
         let (before, own, began) = (Usage::of(&processes), own_cpu(), Instant::now());
         phase.set(Phase::Measured);
         sleep(bench.seconds()).await;
         let (nodes, own, during) = (Usage::of(&processes).since(&before), own_cpu() - own, began.elapsed());
-        if bench.kill {
+        if let Some(bank) = target.bank.as_mut().filter(|_| bench.kill) {
             (0..bank.len()).for_each(|index| bank.kill(index));
         }
         phase.set(Phase::Over);
@@ -83,8 +145,8 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
         let round_trips = if workload == Workload::Settled { 2 } else { 1 };
         report.load(&Measured {
             workload: workload.name(),
-            store: bench.store.name(),
-            processes: bank.len(),
+            store: if target.bank.is_some() { bench.store.name() } else { "theirs" },
+            processes: target.nodes,
             batch,
             callers,
             transfers: tally.approved,
@@ -96,8 +158,8 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
             floors,
             floor: floors.round_trip * round_trips + floors.sync,
         });
-        if bench.verify {
-            verify::verify(&mut bank, &tally, bench.kill, report).await?;
+        if let Some(bank) = target.bank.as_mut().filter(|_| bench.verify) {
+            verify::verify(bank, &tally, bench.kill, report).await?;
         }
     }
     Ok(())
@@ -116,10 +178,7 @@ fn check(tally: &Tally) -> Result<(), Failure> {
 
 /// One coin that goes to and fro, so that whoever has it next sees it only once a block holds it.
 pub(super) async fn rounds(bench: &RunBench, workload: Workload, report: &mut Report) -> Result<(), Failure> {
-    let bank = bench.bank(3).await?;
-    if bank.len() < 3 {
-        return Err(Failure::usage("these workloads need --processes 3"));
-    }
+    let bank = bench.bank_of_three(workload).await?;
     let floors = Floors::measure(bank.path(), ENTRY_BYTES, ENTRY_BYTES).await?;
     let client = bank.client()?;
     let empty =
@@ -178,10 +237,12 @@ async fn transfer(client: &Client, from: AccountId, to: AccountId) -> Result<Dur
 
 /// Makes so many transfers at the first home, all of them settled in the end.
 async fn fill(bench: &RunBench, bank: &Bank) -> Result<Tally, Failure> {
-    let demand = bench.demand(bank, Wait::Settled, BULK);
     let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::Measured)));
     let mut ids = Ids::new(&mut entropy);
-    let demand = Demand { calls_left: Rc::new(Cell::new(bench.calls_to_fill())), ..demand };
+    let accounts = Rc::new(super::bank::accounts(bank.id(0), bench.accounts.get().max(2)));
+    let ((batch, callers), wait, debits) = (BULK, Wait::Settled, accounts.len());
+    let calls_left = Rc::new(Cell::new(bench.calls_to_fill()));
+    let demand = Demand { batch, callers, wait, accounts, debits, skewed: bench.skewed, calls_left };
     let tally = load::run(bank.address(0), &demand, &mut ids, &mut entropy, &phase).await?;
     check(&tally)?;
     Ok(tally)
@@ -189,7 +250,10 @@ async fn fill(bench: &RunBench, bank: &Bank) -> Result<Tally, Failure> {
 
 /// One node that starts with so many transfers behind it.
 pub(super) async fn restart(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
-    let mut bank = bench.bank(1).await?;
+    let mut bank = match bench.nodes {
+        None => bench.bank(1).await?,
+        Some(_) => return Err(Failure::usage("restart starts a node of its own; leave out --nodes")),
+    };
     let tally = fill(bench, &bank).await?;
     bank.stop(0).await?;
     let disk = directory_bytes(bank.path());
@@ -220,10 +284,7 @@ pub(super) async fn restart(bench: &RunBench, report: &mut Report) -> Result<(),
 
 /// One of three nodes that was away for so many transfers.
 pub(super) async fn catch_up(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
-    let mut bank = bench.bank(3).await?;
-    if bank.len() < 3 {
-        return Err(Failure::usage("catch-up needs --processes 3"));
-    }
+    let mut bank = bench.bank_of_three(Workload::CatchUp).await?;
     bank.stop(2).await?;
     let tally = fill(bench, &bank).await?;
     let Some(ahead) = bank.status(0).await else { return Err(Failure::usage("a node does not answer")) };
