@@ -10,7 +10,7 @@ use crate::types::{AccountId, Ballot, Hash, Height, Incarnation, NodeId, Seq, Tr
 
 /// One effect. Their order is the contract: whatever stands behind a `Persist` happens only once that is durable (R3).
 #[must_use = "an effect that is dropped is a promise broken or a client left waiting"]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect<A> {
     /// Make this durable.
     Persist(Record),
@@ -21,7 +21,7 @@ pub enum Effect<A> {
 }
 
 /// One thing to make durable. All records of a node pass its Persistence in one order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Record {
     /// Entries of this node's own log, from seq `first` on (R7).
     Log {

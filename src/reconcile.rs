@@ -30,7 +30,7 @@ pub enum ReconcileTimer {
 }
 
 /// What a [`Reconcile`] asks of its shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReconcileAction {
     /// Send to a peer.
     Send(NodeId, Message),

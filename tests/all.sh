@@ -2,7 +2,7 @@
 # Passes all tests on a fresh Debian machine with Rust. Installs what they need where it is missing, and says so.
 #
 #   tests/all.sh            SIM_SEEDS, CORE_SEEDS, REDB_CUTS, PLANTED_SEEDS: sizes of the campaigns; PLANTED=0 leaves the
-#                           planted bugs out
+#                           planted bugs out; MODEL_SIZE=large and PROPTEST_CASES: more states, more cases
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,6 +30,8 @@ need openssl openssl
 echo "tests: units, actors, stores, sockets, clients, processes, example and simulation"
 # Some minutes of it; whoever asks cargo alone gets a few seconds.
 SIM_SEEDS=${SIM_SEEDS:-2500} cargo test --locked
+echo "tests: the core in every order of events within bounds, and properties of codecs, hashes, ledger and reconciliation"
+cargo test --locked -p paxos-banking-proofs
 if [ "${PLANTED:-1}" != 0 ]; then
     echo "tests: does the simulation notice? Planting known bugs in a copy of the tree"
     tests/planted/run

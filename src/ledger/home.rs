@@ -52,7 +52,7 @@ impl Default for HomeLimits {
 }
 
 /// What a [`Home`] asks of its shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HomeAction {
     /// Answer a client.
     Reply(Ticket, Answer),

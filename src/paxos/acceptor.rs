@@ -8,7 +8,7 @@ use crate::ledger::{BlockFault, LogOffer};
 use crate::types::{Ballot, Hash, Height, NodeId};
 
 /// What the Ledger says when a PREPARE arrives: all of it durable by the time it is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PrepareView {
     /// The node's height.
     pub height: Height,
@@ -19,7 +19,7 @@ pub struct PrepareView {
 }
 
 /// What the Ledger says of a block that an ACCEPT proposes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Verdict {
     /// The node's height.
     pub height: Height,
@@ -30,7 +30,7 @@ pub struct Verdict {
 }
 
 /// What an [`Acceptor`] asks of its shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AcceptorAction {
     /// Send to a node, possibly this one.
     Send(NodeId, Message),

@@ -10,7 +10,7 @@ use crate::ledger::Block;
 use crate::types::{Ballot, Hash, Height, NodeId};
 
 /// What a [`Learner`] asks of its shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LearnerAction {
     /// Send to a node.
     Send(NodeId, Message),

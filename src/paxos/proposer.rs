@@ -36,7 +36,7 @@ pub enum ProposerTimer {
 }
 
 /// What a [`Proposer`] asks of its shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProposerAction {
     /// Send to a node, possibly this one.
     Send(NodeId, Message),

@@ -4,6 +4,7 @@
 //! `CORE_SEEDS=n` sets how many schedules are run, `CORE_SEED=s` replays one.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/core_node.rs"]
 mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,6 +198,12 @@ impl World {
             for event in node.events.drain(..) {
                 match event {
                     Event::Sent(to, message) => self.network.push((*name, to, message)),
+                    Event::Voted(slot, height) => assert!(
+                        slot.block.height() <= height.next(),
+                        "R1: {name} votes for block {} at height {height}; {}",
+                        slot.block.height(),
+                        replay(self.seed)
+                    ),
                     Event::Answered(_, Answer::Busy | Answer::NotReady | Answer::Pending) => {}
                     // Whatever it is in conflict with may be parked, and gone with a crash.
                     Event::Answered(_, Answer::Conflict) => self.conflicts += 1,

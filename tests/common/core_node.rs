@@ -1,6 +1,8 @@
-//! One node as plain values: the core's roles, the effects that wait for the disk, and the disk.
+//! One node as plain values: the core's roles, the effects that wait for the disk, and the disk. Random schedules and the
+//! model checker run this very code.
+#![allow(dead_code, reason = "each of them uses a part of it")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use paxos_banking::effect::{Effect, HaltReason, Record, Slot};
@@ -16,24 +18,27 @@ use paxos_banking::reconcile::{Reconcile, ReconcileAction, ReconcileTimer};
 use paxos_banking::types::{Ballot, Height, Incarnation, NodeId, Seq};
 
 /// What a node did that others can see.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     Sent(NodeId, Message),
     Answered(u128, Answer),
+    /// A vote became durable, when the chain had this height.
+    Voted(Slot, Height),
     Halted(HaltReason),
 }
 
 /// What is durable.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disk {
     pub chain: Vec<Arc<Block>>,
-    log: BTreeMap<Seq, Operation>,
-    promise: Option<Ballot>,
-    slot: Option<Slot>,
+    pub log: BTreeMap<Seq, Operation>,
+    pub promise: Option<Ballot>,
+    pub slot: Option<Slot>,
     refusals: Vec<(u64, Vec<Refusal>)>,
     admitted: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Act {
     Home(HomeAction),
     Acceptor(AcceptorAction),
@@ -44,13 +49,27 @@ enum Act {
     Verdict(NodeId, Accept, Verdict),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
+/// A timer that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
     Proposer(ProposerTimer),
     Reconcile(ReconcileTimer),
     Watch(Ballot, Height),
 }
 
+impl Timer {
+    /// A new timer of a kind replaces the old one. Of votes the last is watched: there is no other.
+    fn same_kind(&self, other: &Self) -> bool {
+        use std::mem::discriminant;
+        match (self, other) {
+            (Self::Proposer(one), Self::Proposer(other)) => discriminant(one) == discriminant(other),
+            (Self::Reconcile(one), Self::Reconcile(other)) => one == other,
+            (one, other) => discriminant(one) == discriminant(other),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Roles {
     home: Home,
     acceptor: Acceptor,
@@ -59,13 +78,16 @@ struct Roles {
     reconcile: Reconcile,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     me: NodeId,
     pub disk: Disk,
     roles: Roles,
     /// Held back until what stands before it is durable: one queue for the whole node is the strictest order.
     outbox: VecDeque<Effect<Act>>,
-    timers: Vec<Timer>,
+    timers: BTreeSet<Timer>,
+    /// A planted bug: what stands behind a write happens before it.
+    pub says_before_it_writes: bool,
     pub events: Vec<Event>,
     peers: Vec<NodeId>,
     /// The client's number for each batch of this process.
@@ -85,7 +107,8 @@ impl Node {
             disk,
             roles,
             outbox: VecDeque::new(),
-            timers: Vec::new(),
+            timers: BTreeSet::new(),
+            says_before_it_writes: false,
             events: Vec::new(),
             peers,
             batches: Vec::new(),
@@ -96,6 +119,19 @@ impl Node {
 
     pub fn home(&self) -> &Home {
         &self.roles.home
+    }
+
+    pub fn timers(&self) -> &BTreeSet<Timer> {
+        &self.timers
+    }
+
+    pub fn stop(&mut self, timer: Timer) {
+        self.timers.remove(&timer);
+    }
+
+    /// True while something waits to become durable.
+    pub fn writes(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     pub fn start(&mut self) {
@@ -139,6 +175,9 @@ impl Node {
         // What is queued now goes out as one write; what its release queues waits for the next.
         for effect in &self.outbox {
             if let Effect::Persist(record) = effect {
+                if let Record::Accepted(slot) = record {
+                    self.events.push(Event::Voted(slot.clone(), Height(self.disk.chain.len() as u64)));
+                }
                 self.disk.write(self.me, record);
             }
         }
@@ -152,10 +191,15 @@ impl Node {
     }
 
     pub fn fire_timer(&mut self, index: usize) {
-        if self.timers.is_empty() {
-            return;
+        if let Some(timer) = self.timers.iter().nth(index % self.timers.len().max(1)).copied() {
+            self.fire(timer);
         }
-        match self.timers.remove(index % self.timers.len()) {
+    }
+
+    /// A timer that runs is over.
+    pub fn fire(&mut self, timer: Timer) {
+        self.timers.remove(&timer);
+        match timer {
             Timer::Proposer(timer) => {
                 let actions = self.roles.proposer.on_timer(timer);
                 self.act_all(actions, Act::Proposer);
@@ -165,7 +209,7 @@ impl Node {
                 self.effects(effects, Act::Reconcile);
             }
             Timer::Watch(ballot, height) if self.roles.acceptor.unresolved(ballot, height) => {
-                self.timers.push(Timer::Watch(ballot, height));
+                self.start_timer(Timer::Watch(ballot, height));
                 let actions = self.roles.proposer.on_settle(0);
                 self.act_all(actions, Act::Proposer);
             }
@@ -273,11 +317,14 @@ impl Node {
     }
 
     fn effects<A>(&mut self, effects: Vec<Effect<A>>, wrap: impl Fn(A) -> Act) {
-        self.outbox.extend(effects.into_iter().map(|effect| match effect {
-            Effect::Persist(record) => Effect::Persist(record),
-            Effect::Act(action) => Effect::Act(wrap(action)),
-            Effect::Halt(reason) => Effect::Halt(reason),
-        }));
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => self.outbox.push_back(Effect::Persist(record)),
+                Effect::Act(action) => self.outbox.push_back(Effect::Act(wrap(action))),
+                // It waits for nothing.
+                Effect::Halt(reason) => self.events.push(Event::Halted(reason)),
+            }
+        }
     }
 
     fn act_all<A>(&mut self, actions: Vec<A>, wrap: impl Fn(A) -> Act) {
@@ -286,13 +333,16 @@ impl Node {
 
     /// Runs whatever stands behind no write.
     fn release(&mut self) {
-        while let Some(Effect::Act(_) | Effect::Halt(_)) = self.outbox.front() {
-            match self.outbox.pop_front() {
-                Some(Effect::Act(act)) => self.run(act),
-                Some(Effect::Halt(reason)) => self.events.push(Event::Halted(reason)),
-                _ => unreachable!(),
+        while let Some(index) = self.released() {
+            if let Some(Effect::Act(act)) = self.outbox.remove(index) {
+                self.run(act);
             }
         }
+    }
+
+    fn released(&self) -> Option<usize> {
+        let act = self.outbox.iter().position(|effect| !matches!(effect, Effect::Persist(_)))?;
+        (act == 0 || self.says_before_it_writes).then_some(act)
     }
 
     fn send(&mut self, to: NodeId, message: Message) {
@@ -309,8 +359,8 @@ impl Node {
     }
 
     fn start_timer(&mut self, timer: Timer) {
-        self.timers.retain(|other| std::mem::discriminant(other) != std::mem::discriminant(&timer) || *other != timer);
-        self.timers.push(timer);
+        self.timers.retain(|other| !other.same_kind(&timer));
+        self.timers.insert(timer);
     }
 
     fn run(&mut self, act: Act) {
