@@ -40,6 +40,7 @@ pub mod effect;
 pub mod entropy;
 pub mod genesis_file;
 pub mod handshake;
+pub mod history;
 pub mod ledger;
 pub mod node;
 pub mod paxos;
