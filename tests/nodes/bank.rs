@@ -40,6 +40,8 @@ pub struct Bank {
     opening: u64,
     /// What its nodes log.
     pub level: &'static str,
+    /// What each finds in its environment, beside what is there anyhow.
+    pub environment: BTreeMap<&'static str, Vec<(String, String)>>,
     /// By who dials and who is dialled.
     ways: BTreeMap<(&'static str, &'static str), Proxy>,
     client_ways: BTreeMap<&'static str, Proxy>,
@@ -60,12 +62,18 @@ impl Bank {
 
     /// The same, before any node runs.
     pub async fn prepared(stores: Stores, opening: u64) -> Self {
+        let on_redis: &[&str] = if stores == Stores::Redis { &NAMES } else { &[] };
+        Self::prepared_on(on_redis, opening).await
+    }
+
+    /// The same; those named have a Redis each, the others a file.
+    pub async fn prepared_on(on_redis: &[&str], opening: u64) -> Self {
         let mut ways = BTreeMap::new();
         let mut client_ways = BTreeMap::new();
         let mut redis = BTreeMap::new();
         for name in NAMES {
             client_ways.insert(name, Proxy::new().await);
-            if stores == Stores::Redis {
+            if on_redis.contains(&name) {
                 redis.insert(name, RedisServer::start());
             }
             for peer in NAMES.into_iter().filter(|peer| *peer != name) {
@@ -73,7 +81,8 @@ impl Bank {
             }
         }
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, opening, level: "info", ways, client_ways, redis, nodes: BTreeMap::new() }
+        let (environment, nodes) = (BTreeMap::new(), BTreeMap::new());
+        Self { directory, opening, level: "info", environment, ways, client_ways, redis, nodes }
     }
 
     pub fn arguments(&self, name: &'static str) -> Vec<String> {
@@ -103,7 +112,8 @@ impl Bank {
 
     /// The same, with arguments of its own.
     pub async fn run_with(&mut self, name: &'static str, arguments: &[String]) {
-        let process = NodeProcess::start(arguments, self.level).await;
+        let environment = self.environment.get(name).map_or(&[][..], Vec::as_slice);
+        let process = NodeProcess::start_in(arguments, self.level, environment).await;
         self.client_ways[name].set_target(&process.client_address);
         for peer in NAMES.into_iter().filter(|peer| *peer != name) {
             self.ways[&(peer, name)].set_target(&process.peer_address);
@@ -129,6 +139,11 @@ impl Bank {
     /// The way on which the two meet: the one with the smaller name dials.
     pub fn way(&self, one: &'static str, other: &'static str) -> &Proxy {
         &self.ways[&(one.min(other), one.max(other))]
+    }
+
+    /// The way of all clients to a node.
+    pub fn client_way(&self, name: &str) -> &Proxy {
+        &self.client_ways[name]
     }
 
     /// The addresses of the nodes' client ports: they stay, through restarts.
