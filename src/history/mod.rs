@@ -9,6 +9,7 @@
 //! came first, whatever happened between them.
 
 mod chain;
+mod evidence;
 mod line;
 mod moments;
 mod violation;
@@ -21,9 +22,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use chain::{Chain, Settled};
+pub use evidence::{Evidence, Executed, Exempt, Judged};
 pub use line::{Line, LineError, Op, Told, read};
 pub use violation::{Rule, Violation};
-pub use witness::{Evidence, Executed, Exempt, Judged, Witness};
+pub use witness::Witness;
 
 use crate::ledger::{Reason, Request};
 use crate::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};

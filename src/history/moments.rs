@@ -23,6 +23,9 @@ struct OfHome {
     asked: Vec<(u64, Seq)>,
 }
 
+/// When a client heard of a credit, where that is settled, and its seq.
+type Credit = (u64, Height, Seq);
+
 /// Settled nowhere yet.
 const NOWHERE: Height = Height(u64::MAX);
 
@@ -32,7 +35,7 @@ pub(super) struct Moments {
     homes: BTreeMap<NodeId, OfHome>,
     /// Of each account, and each origin that credits it, by when they were heard of: the credit up to then that is
     /// settled last.
-    credits: BTreeMap<(AccountId, NodeId), Vec<(u64, Height, Seq)>>,
+    credits: BTreeMap<(AccountId, NodeId), Vec<Credit>>,
 }
 
 impl Moments {

@@ -93,87 +93,85 @@ fn a_true_history_passes() {
     assert_eq!(judged(GOOD, &[], &Exempt::default()).violations, []);
 }
 
+/// What is replaced in the good one, by what, and the rule that it breaks.
+const LIES: [(&str, &str, Rule); 23] = [
+    // An approval that was lost, one of another content, and one that was told as another entry.
+    (
+        r#""to":"C","amount":30,"result":"unknown""#,
+        r#""to":"C","amount":30,"result":"approved","origin":"A","seq":3"#,
+        Rule::ApprovedOnce,
+    ),
+    (
+        r#""id":"~D","from":"B","to":"A","amount":7,"result":"turned_away""#,
+        r#""id":"~D","from":"B","to":"A","amount":7,"result":"approved","origin":"B","seq":3"#,
+        Rule::ApprovedOnce,
+    ),
+    (
+        r#""id":"~4","from":"A","to":"B","amount":110,"result":"approved","origin":"A","seq":3"#,
+        r#""id":"~4","from":"A","to":"B","amount":110,"result":"approved","origin":"A","seq":2"#,
+        Rule::ApprovedOnce,
+    ),
+    (r#""amount":5,"result":"approved""#, r#""amount":6,"result":"approved""#, Rule::ApprovedOnce),
+    // A refusal of what was executed.
+    (
+        r#""result":"approved","origin":"A","seq":4"#,
+        r#""result":"refused","reason":"insufficient_funds","height":2,"spendable":0,"not_heard":[]"#,
+        Rule::RefusedNever,
+    ),
+    // Two outcomes of one id.
+    (
+        r#""again":true,"result":"approved","origin":"B","seq":1"#,
+        r#""again":true,"result":"approved","origin":"B","seq":2"#,
+        Rule::OneOutcome,
+    ),
+    // The block that holds it, and the one that is said to hold it.
+    (r#""origin":"B","seq":2,"height":2"#, r#""origin":"B","seq":2,"height":1"#, Rule::ToldHeight),
+    (r#""origin":"A","seq":4,"note""#, r#""origin":"A","seq":4,"height":2,"note""#, Rule::ToldHeight),
+    // What expired, or was turned away, or was never asked for, and is there.
+    (
+        r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
+        r#""id":"~2","from":"A","to":"C","amount":30,"result":"expired""#,
+        Rule::ExpiredNever,
+    ),
+    (
+        r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
+        r#""id":"~2","from":"A","to":"C","amount":30,"result":"turned_away""#,
+        Rule::TurnedAwayNever,
+    ),
+    (
+        r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
+        r#""id":"~2","from":"A","to":"C","amount":31,"result":"unknown""#,
+        Rule::AskedFor,
+    ),
+    (
+        r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
+        r#""id":"~2","from":"A","to":"C","amount":30,"result":"not_sent""#,
+        Rule::AskedFor,
+    ),
+    (r#""to":"A","amount":71,"result":"conflict""#, r#""to":"A","amount":70,"result":"conflict""#, Rule::TrueConflict),
+    // A refusal that leaves out what B had sent to A, and was heard of before.
+    (
+        r#""call":50,"ret":60,"op":"transfer","id":"~4","from":"A","to":"B","amount":110,"result":"approved","origin":"A","seq":3"#,
+        r#""call":50,"ret":60,"op":"transfer","id":"~F","from":"A","to":"B","amount":110,"result":"refused","reason":"insufficient_funds","height":0,"spendable":50,"not_heard":["C"]"#,
+        Rule::CountsBefore,
+    ),
+    // Amounts that could not be spent, or would have been enough.
+    (r#""height":2,"spendable":10,"not_heard":[]"#, r#""height":2,"spendable":11,"not_heard":[]"#, Rule::Spendable),
+    (r#""amount":50,"result":"refused""#, r#""amount":10,"result":"refused""#, Rule::Spendable),
+    (r#""unknown_account":"y@B""#, r#""unknown_account":"B""#, Rule::TrueReason),
+    (r#""op":"open","id":"~9","account":"x@B""#, r#""op":"open","id":"~9","account":"z@B""#, Rule::TrueReason),
+    (r#""amount":0,"result":"refused""#, r#""amount":1,"result":"refused""#, Rule::TrueReason),
+    // A:1 is asked for after A:3 was heard of.
+    (r#""call":10,"ret":20"#, r#""call":61,"ret":62"#, Rule::RealTimeOrder),
+    // Balances.
+    (r#""settled":50,"height":1"#, r#""settled":51,"height":1"#, Rule::TrueBalance),
+    (r#""height":0,"spendable":50"#, r#""height":0,"spendable":49"#, Rule::TrueBalance),
+    (r#""read":"settled","seen":1"#, r#""read":"settled","seen":2"#, Rule::GoesBack),
+];
+
 #[test]
 fn each_lie_is_found_and_named() {
-    let lies: [(&str, &str, Rule); 23] = [
-        // An approval that was lost, one of another content, and one that was told as another entry.
-        (
-            r#""to":"C","amount":30,"result":"unknown""#,
-            r#""to":"C","amount":30,"result":"approved","origin":"A","seq":3"#,
-            Rule::ApprovedOnce,
-        ),
-        (
-            r#""id":"~D","from":"B","to":"A","amount":7,"result":"turned_away""#,
-            r#""id":"~D","from":"B","to":"A","amount":7,"result":"approved","origin":"B","seq":3"#,
-            Rule::ApprovedOnce,
-        ),
-        (
-            r#""id":"~4","from":"A","to":"B","amount":110,"result":"approved","origin":"A","seq":3"#,
-            r#""id":"~4","from":"A","to":"B","amount":110,"result":"approved","origin":"A","seq":2"#,
-            Rule::ApprovedOnce,
-        ),
-        (r#""amount":5,"result":"approved""#, r#""amount":6,"result":"approved""#, Rule::ApprovedOnce),
-        // A refusal of what was executed.
-        (
-            r#""result":"approved","origin":"A","seq":4"#,
-            r#""result":"refused","reason":"insufficient_funds","height":2,"spendable":0,"not_heard":[]"#,
-            Rule::RefusedNever,
-        ),
-        // Two outcomes of one id.
-        (
-            r#""again":true,"result":"approved","origin":"B","seq":1"#,
-            r#""again":true,"result":"approved","origin":"B","seq":2"#,
-            Rule::OneOutcome,
-        ),
-        // The block that holds it, and the one that is said to hold it.
-        (r#""origin":"B","seq":2,"height":2"#, r#""origin":"B","seq":2,"height":1"#, Rule::ToldHeight),
-        (r#""origin":"A","seq":4,"note""#, r#""origin":"A","seq":4,"height":2,"note""#, Rule::ToldHeight),
-        // What expired, or was turned away, or was never asked for, and is there.
-        (
-            r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
-            r#""id":"~2","from":"A","to":"C","amount":30,"result":"expired""#,
-            Rule::ExpiredNever,
-        ),
-        (
-            r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
-            r#""id":"~2","from":"A","to":"C","amount":30,"result":"turned_away""#,
-            Rule::TurnedAwayNever,
-        ),
-        (
-            r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
-            r#""id":"~2","from":"A","to":"C","amount":31,"result":"unknown""#,
-            Rule::AskedFor,
-        ),
-        (
-            r#""id":"~2","from":"A","to":"C","amount":30,"result":"unknown""#,
-            r#""id":"~2","from":"A","to":"C","amount":30,"result":"not_sent""#,
-            Rule::AskedFor,
-        ),
-        (
-            r#""to":"A","amount":71,"result":"conflict""#,
-            r#""to":"A","amount":70,"result":"conflict""#,
-            Rule::TrueConflict,
-        ),
-        // A refusal that leaves out what B had sent to A, and was heard of before.
-        (
-            r#""call":50,"ret":60,"op":"transfer","id":"~4","from":"A","to":"B","amount":110,"result":"approved","origin":"A","seq":3"#,
-            r#""call":50,"ret":60,"op":"transfer","id":"~F","from":"A","to":"B","amount":110,"result":"refused","reason":"insufficient_funds","height":0,"spendable":50,"not_heard":["C"]"#,
-            Rule::CountsBefore,
-        ),
-        // Amounts that could not be spent, or would have been enough.
-        (r#""height":2,"spendable":10,"not_heard":[]"#, r#""height":2,"spendable":11,"not_heard":[]"#, Rule::Spendable),
-        (r#""amount":50,"result":"refused""#, r#""amount":10,"result":"refused""#, Rule::Spendable),
-        (r#""unknown_account":"y@B""#, r#""unknown_account":"B""#, Rule::TrueReason),
-        (r#""op":"open","id":"~9","account":"x@B""#, r#""op":"open","id":"~9","account":"z@B""#, Rule::TrueReason),
-        (r#""amount":0,"result":"refused""#, r#""amount":1,"result":"refused""#, Rule::TrueReason),
-        // A:1 is asked for after A:3 was heard of.
-        (r#""call":10,"ret":20"#, r#""call":61,"ret":62"#, Rule::RealTimeOrder),
-        // Balances.
-        (r#""settled":50,"height":1"#, r#""settled":51,"height":1"#, Rule::TrueBalance),
-        (r#""height":0,"spendable":50"#, r#""height":0,"spendable":49"#, Rule::TrueBalance),
-        (r#""read":"settled","seen":1"#, r#""read":"settled","seen":2"#, Rule::GoesBack),
-    ];
-    for (found, lie, expected) in lies {
+    for (found, lie, expected) in LIES {
         assert_eq!(GOOD.matches(found).count(), 1, "{found}");
         let rules = rules(&GOOD.replace(found, lie));
         assert!(rules.contains(&expected), "{lie}: {rules:?}");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Content, Identity, Outcome, Story};
+use super::{Content, Executed, Identity, Outcome, Story};
 use crate::ledger::Action;
 use crate::render::{opening_text, reason_text, transfer_text};
 use crate::types::{AccountId, Amount};
@@ -134,4 +134,10 @@ pub(super) fn story_text(from: AccountId, story: &Story) -> String {
         None => "no outcome was heard".to_owned(),
     };
     format!("{asked}, asked for {} times, first at {}: {told}", story.asked.len(), story.first_asked())
+}
+
+/// What it became, for people.
+pub(super) fn executed_text(from: AccountId, (origin, seq, content, height): &Executed) -> String {
+    let settled = height.map_or("not settled".to_owned(), |height| format!("settled at height {height}"));
+    format!("{origin}:{seq} {}, {settled}", content_text(from, *content))
 }

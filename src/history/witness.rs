@@ -2,55 +2,17 @@
 //! with them, in the real-time order in which clients asked and heard.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::chain::{Chain, moved};
+use super::chain::moved;
+use super::evidence::{Evidence, Executed, Exempt, Judged};
 use super::moments::{Moment, Moments};
-use super::violation::{action_content, content_text, story_text};
-use super::{BalanceRead, Content, History, Identity, Outcome, Rule, Story, Violation};
+use super::violation::{action_content, content_text, executed_text, story_text};
+use super::{BalanceRead, History, Identity, Outcome, Rule, Story, Violation};
 use crate::ledger::{Action, Entry, Reason};
 use crate::types::{AccountId, Amount, Height, NodeId, Seq};
 
 type Held = Result<(), Violation>;
-
-/// What became an entry: which one, with which content, and the height where it is settled.
-pub type Executed = (NodeId, Seq, Content, Option<Height>);
-
-/// What the bank holds once the history is over.
-pub struct Evidence<'a> {
-    /// The longest chain.
-    pub chain: &'a Chain,
-    /// What is not settled, of each home that was heard.
-    pub logs: BTreeMap<NodeId, Vec<Entry>>,
-    /// The nodes that were not heard: of what they approved, only that is known which is in the chain.
-    pub not_heard: BTreeSet<NodeId>,
-}
-
-/// What is known to have happened to nodes, and excuses them.
-#[derive(Clone, Debug, Default)]
-pub struct Exempt {
-    /// Nodes whose store was lost, and what they had approved and not settled with it.
-    pub destroyed: BTreeSet<NodeId>,
-    /// Of each node from when to when two processes of it ran at once: until the older one notices, it tells what it
-    /// knows.
-    pub doubled: BTreeMap<NodeId, Vec<(u64, u64)>>,
-}
-
-impl Exempt {
-    /// Whether two processes of a node ran at once at any time from `called` to `returned`.
-    pub fn was_doubled(&self, node: NodeId, called: u64, returned: u64) -> bool {
-        self.doubled.get(&node).into_iter().flatten().any(|(from, to)| *from <= returned && called <= *to)
-    }
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Judged {
-    /// What must never be, and was.
-    pub violations: Vec<Violation>,
-    /// How many answers nobody can judge, because the node that gave them was not heard in the end.
-    pub open: u64,
-}
 
 /// Whether something can have been so.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -395,9 +357,4 @@ impl<'a> Witness<'a> {
         }
         Ok(())
     }
-}
-
-fn executed_text(from: AccountId, (origin, seq, content, height): &Executed) -> String {
-    let settled = height.map_or("not settled".to_owned(), |height| format!("settled at height {height}"));
-    format!("{origin}:{seq} {}, {settled}", content_text(from, *content))
 }

@@ -97,7 +97,10 @@ impl<'a> Nemesis<'a> {
 
     /// One of those whose process and store nothing is done to now.
     fn victim(&mut self, of: impl Fn(&str) -> bool) -> Option<&'static str> {
-        let busy = |name: &str| self.active.iter().any(|(fault, other)| *other == name && touches_process(*fault));
+        let touches = |fault: Fault, other: &str, name: &str| {
+            fault == Fault::KillAll || (other == name && touches_process(fault))
+        };
+        let busy = |name: &str| self.active.iter().any(|(fault, other)| touches(*fault, other, name));
         let free: Vec<_> = NAMES.into_iter().filter(|name| !busy(name) && of(name)).collect();
         let index = self.entropy.below(free.len().max(1) as u64);
         free.get(usize::try_from(index).unwrap()).copied()

@@ -142,6 +142,7 @@ impl Bank {
     }
 
     /// The way of all clients to a node.
+    #[allow(dead_code, reason = "for tests/nemesis")]
     pub fn client_way(&self, name: &str) -> &Proxy {
         &self.client_ways[name]
     }

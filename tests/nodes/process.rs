@@ -91,6 +91,7 @@ impl NodeProcess {
     }
 
     /// Whether it has ended by itself.
+    #[allow(dead_code, reason = "for tests/nemesis")]
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

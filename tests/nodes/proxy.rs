@@ -21,10 +21,13 @@ pub enum Way {
     /// Closes every connection, and each new one at once.
     Cut,
     /// Holds what the side that dials sends, and lets the answers pass.
+    #[allow(dead_code, reason = "for tests/nemesis")]
     HeldThere,
     /// The other way round.
+    #[allow(dead_code, reason = "for tests/nemesis")]
     HeldBack,
     /// Lets it pass so much later.
+    #[allow(dead_code, reason = "for tests/nemesis")]
     Slow(Duration),
 }
 
