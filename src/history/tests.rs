@@ -264,3 +264,17 @@ fn a_line_is_read_as_it_was_written() {
     let story = &history.stories[&("A".parse().unwrap(), 6.into())];
     assert_eq!(story.outcome, Some((Outcome::Refused(reason), ("B".parse().unwrap(), Amount::new(50)), 2)));
 }
+
+#[test]
+fn the_lines_of_the_document_are_lines_and_it_names_every_rule() {
+    let document = include_str!("../../docs/history.md");
+    let lines: Vec<&str> = document.lines().filter(|line| line.starts_with('{')).collect();
+    assert_eq!(lines.len(), 5);
+    let text = format!("{}\n", lines.join("\n"));
+    let mut history = History::default();
+    assert_eq!(read(text.as_bytes(), &mut history).unwrap(), 5);
+    assert_eq!((history.stories.len(), history.reads.len()), (4, 1));
+    for (.., rule) in LIES {
+        assert!(document.contains(&format!("`{}`", rule.code())), "{rule:?}");
+    }
+}

@@ -92,7 +92,8 @@ async fn what_only_a_node_knows_that_is_away_is_not_judged() {
 
     assert_eq!(json_of(&["export", export, "--nodes", &b.address]).await.0, 0);
     drop(b);
-    let against = ["check-history", file, "--export", export];
+    // No node is asked, though one is named.
+    let against = ["check-history", file, "--export", export, "--nodes", "127.0.0.1:1"];
     let (status, value) = json_of(&against).await;
     assert_eq!((status, &value["settled"], &value["not_judged"]), (0, &json!(5), &json!(1)), "{value}");
     std::fs::write(&path, history(5).replace("\"height\":2", "\"height\":3")).unwrap();

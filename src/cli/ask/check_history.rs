@@ -54,8 +54,8 @@ pub(in crate::cli) struct CheckHistory {
     /// Nodes whose store was lost meanwhile, with commas between them: what they had not settled is gone.
     #[arg(long, value_name = "NODE,...", value_delimiter = ',')]
     lost: Vec<NodeId>,
-    /// Compare with a chain that paxbank export wrote, and ask no node.
-    #[arg(long, value_name = "FILE", conflicts_with = "nodes")]
+    /// Compare with a chain that paxbank export wrote, and ask no node, whether or not any are named.
+    #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
     /// How long to try to reach the nodes, all at the same time, and then for each page: 500ms, 10s, 2m.
     #[command(flatten)]

@@ -203,7 +203,7 @@ struct Book {
 
 impl Book {
     fn new(file: &Path, again: bool) -> Result<Self, Failure> {
-        let name = shown(file);
+        let name = file.display().to_string();
         let created = File::create_new(file).map_err(|error| {
             Failure::usage(format!(
                 "{name} cannot be made: {error}; a history is a new file, in a directory that is there"
