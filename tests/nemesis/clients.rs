@@ -20,6 +20,9 @@ use crate::process::PATIENCE;
 /// How long a client waits before it does something else.
 const DEADLINE: Duration = Duration::from_millis(1_500);
 
+/// More accounts than these, and there is too little on each to go on.
+const OPENED_MAX: u64 = 5;
+
 /// What all clients share.
 pub struct Town {
     began: Instant,
@@ -95,7 +98,7 @@ impl Walker {
                     let transfer = self.transfer();
                     self.ask(transfer, DEADLINE).await;
                 }
-                70..72 => self.open().await,
+                70..72 if self.opened < OPENED_MAX => self.open().await,
                 72..80 => self.ask_again().await,
                 _ => self.read().await,
             }
