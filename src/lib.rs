@@ -12,6 +12,7 @@
 //! - [`node`]: a node out of its roles; [`cluster`]: several of them in one process.
 //! - [`client`]: the client library: finds each account's home, retries under one id; [`render`]: what the bank holds and
 //!   says, as JSON and as text.
+//! - [`history`]: what clients asked and heard, held against chain and logs; no IO.
 //! - [`genesis_file`]: the file from which a bank starts; [`toml_file`]: what can be wrong with such files.
 //! - [`cli`]: the `paxbank` command; [`shell`]: the language of its prompt; [`triplets`]: files of transfers; [`entropy`]:
 //!   the one source of randomness; [`text`]: texts of strangers, made fit to be shown.
@@ -40,6 +41,7 @@ pub mod effect;
 pub mod entropy;
 pub mod genesis_file;
 pub mod handshake;
+pub mod history;
 pub mod ledger;
 pub mod node;
 pub mod paxos;

@@ -126,7 +126,7 @@ async fn r7_a_log_is_offered_only_once_it_is_durable() {
     let log = LogOffer { first: Seq(1), operations, truncated: false };
     let view = PrepareView { height: Height(0), state: genesis().state_hash(), log };
     let examined = Examined::Prepare(node("B"), prepare(ballot(1, "B"), 1), view);
-    probes.see([examined.into(), Answers(vec![(10, approved(1))]).into()]).await;
+    probes.see([Answers(vec![(10, approved(1))]).into(), examined.into()]).await;
 }
 
 #[actix_rt::test]
@@ -166,7 +166,7 @@ async fn a_client_that_waits_for_settled_is_answered_once_the_block_is_durable()
     probes.durable();
     let answer = Answer::Approved(Approval { origin: node("A"), seq: Seq(1), height: Some(Height(1)) });
     let [first, second] = everybody_hears_of(&block);
-    probes.see([Answers(vec![(10, answer)]).into(), first, second]).await;
+    probes.see([first, Answers(vec![(10, answer)]).into(), second]).await;
 }
 
 #[actix_rt::test]

@@ -107,6 +107,11 @@ impl ClientError {
         }
     }
 
+    /// Whether a call that ended so may have reached a node.
+    pub fn may_have_been_sent(&self) -> bool {
+        !matches!(self, Self::NoAddress | Self::NoNode(_) | Self::WrongPlace(_) | Self::UnknownNode(_))
+    }
+
     /// What was wrong at the node that was asked last.
     pub fn node_error(&self) -> Option<Arc<NodeError>> {
         match self {

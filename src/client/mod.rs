@@ -37,6 +37,7 @@ mod directory;
 mod error;
 mod pages;
 mod reads;
+mod recorded;
 mod status;
 mod transfers;
 
@@ -53,6 +54,7 @@ use directory::Directory;
 pub use error::{ClientError, NodeError, Outcome, Unknown, Why};
 pub use pages::{ChainPages, LogPages};
 pub use reads::{Heard, Traced};
+pub use recorded::{balance_line, outcome_line};
 pub use status::{ClockLead, STATUS_WITHIN, StatusReport};
 
 pub use crate::wire::client::{Balance, ReadLevel, State, Status, Transfer};

@@ -18,7 +18,7 @@ fn start(bank: &mut Bank, name: &str, blocks: &[Arc<Block>]) -> Node {
     bank.start_bare(name, move |call| answer(&welcome, &genesis, &blocks, call))
 }
 
-fn answer(
+pub fn answer(
     welcome: &paxos_banking::wire::client::Welcome,
     genesis: &Genesis,
     blocks: &[Arc<Block>],

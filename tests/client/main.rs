@@ -7,6 +7,7 @@ mod doctor;
 mod export;
 mod faults;
 mod follow;
+mod history;
 mod node;
 mod reads;
 mod shell;

@@ -43,6 +43,8 @@ pub struct Bank {
     opening: u64,
     /// What its nodes log.
     pub level: &'static str,
+    /// What each finds in its environment, beside what is there anyhow.
+    pub environment: BTreeMap<&'static str, Vec<(String, String)>>,
     /// By who dials and who is dialled.
     ways: BTreeMap<(&'static str, &'static str), Proxy>,
     client_ways: BTreeMap<&'static str, Proxy>,
@@ -65,28 +67,40 @@ impl Bank {
 
     /// The same, before any node runs.
     pub async fn prepared(stores: Stores, opening: u64) -> Self {
+        let on_redis: &[&str] = if stores == Stores::Redb { &[] } else { &NAMES };
+        let authority = (stores == Stores::RedisTls).then(Authority::new);
+        Self::prepared_with(on_redis, authority, opening).await
+    }
+
+    /// The same; those named have a Redis each, the others a file.
+    #[allow(dead_code, reason = "tests/nemesis uses it")]
+    pub async fn prepared_on(on_redis: &[&str], opening: u64) -> Self {
+        Self::prepared_with(on_redis, None, opening).await
+    }
+
+    /// The same; with an authority, the servers speak TLS.
+    async fn prepared_with(on_redis: &[&str], authority: Option<Authority>, opening: u64) -> Self {
         let mut ways = BTreeMap::new();
         let mut client_ways = BTreeMap::new();
         let mut redis = BTreeMap::new();
-        let authority = (stores == Stores::RedisTls).then(Authority::new);
         if let Some(authority) = &authority {
             authority.sign("server", "IP:127.0.0.1");
         }
         for name in NAMES {
             client_ways.insert(name, Proxy::new().await);
-            match (stores, &authority) {
-                (_, Some(authority)) => {
-                    redis.insert(name, RedisServer::start_tls(&authority.of_server("server", "no")));
-                }
-                (Stores::Redis, None) => drop(redis.insert(name, RedisServer::start())),
-                _ => {}
+            if on_redis.contains(&name) {
+                let server = authority.as_ref().map_or_else(RedisServer::start, |authority| {
+                    RedisServer::start_tls(&authority.of_server("server", "no"))
+                });
+                redis.insert(name, server);
             }
             for peer in NAMES.into_iter().filter(|peer| *peer != name) {
                 ways.insert((name, peer), Proxy::new().await);
             }
         }
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, opening, level: "info", ways, client_ways, redis, authority, nodes: BTreeMap::new() }
+        let (environment, nodes) = (BTreeMap::new(), BTreeMap::new());
+        Self { directory, opening, level: "info", environment, ways, client_ways, redis, authority, nodes }
     }
 
     pub fn arguments(&self, name: &'static str) -> Vec<String> {
@@ -125,7 +139,8 @@ impl Bank {
 
     /// The same, with arguments of its own.
     pub async fn run_with(&mut self, name: &'static str, arguments: &[String]) {
-        let process = NodeProcess::start(arguments, self.level).await;
+        let environment = self.environment.get(name).map_or(&[][..], Vec::as_slice);
+        let process = NodeProcess::start_in(arguments, self.level, environment).await;
         self.client_ways[name].set_target(&process.client_address);
         for peer in NAMES.into_iter().filter(|peer| *peer != name) {
             self.ways[&(peer, name)].set_target(&process.peer_address);
@@ -151,6 +166,12 @@ impl Bank {
     /// The way on which the two meet: the one with the smaller name dials.
     pub fn way(&self, one: &'static str, other: &'static str) -> &Proxy {
         &self.ways[&(one.min(other), one.max(other))]
+    }
+
+    /// The way of all clients to a node.
+    #[allow(dead_code, reason = "for tests/nemesis")]
+    pub fn client_way(&self, name: &str) -> &Proxy {
+        &self.client_ways[name]
     }
 
     /// The addresses of the nodes' client ports: they stay, through restarts.

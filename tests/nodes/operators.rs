@@ -283,3 +283,25 @@ async fn the_id_of_a_run_is_told_before_anything_is_sent_in_every_form() {
         assert!(stderr.contains("--run-id"), "{form}: {stderr:?}");
     }
 }
+
+#[tokio::test]
+async fn a_run_writes_a_history_that_holds_and_once_more_under_its_id_too() {
+    let bank = Bank::start(Stores::Redb, 100).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (file, first, again) = (path("transfers.txt"), path("first.jsonl"), path("again.jsonl"));
+    std::fs::write(&file, "(A, B, 20)\n(B, A, 110)\n(A, C, 500)\n(C, C, 1)\n(C, A, 30)\n").unwrap();
+    let (code, told) = bank.json(&["run", &file, "--history", &first, "--run-id", "01ARZ3NDEKTSV4RRFFQ69G5FAV"]).await;
+    assert_eq!((code, &told["approved"], &told["refused"]), (0, &json!(3), &json!(2)), "{told}");
+    // In another order: the entries are older than this history.
+    let (code, told) = bank
+        .json(&["run", &file, "--history", &again, "--run-id", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--window", "100"])
+        .await;
+    assert_eq!((code, &told["approved"]), (0, &json!(3)), "{told}");
+    for history in [&first, &again] {
+        let (code, told) = bank.json(&["check-history", history, "--complete"]).await;
+        assert_eq!((code, &told["approved"], &told["refused"], &told["calls"]), (0, &json!(3), &json!(1), &json!(5)));
+    }
+    let (code, told) = bank.json(&["run", &file, "--history", &first]).await;
+    assert!(code == 2 && told["error"]["message"].as_str().unwrap().contains("is a new file"), "{told}");
+}

@@ -62,7 +62,12 @@ pub struct NodeProcess {
 impl NodeProcess {
     /// Starts one that logs from `level` up, and waits until it listens.
     pub async fn start(arguments: &[String], level: &str) -> Self {
-        let (child, log, reader) = spawn(arguments, level);
+        Self::start_in(arguments, level, &[]).await
+    }
+
+    /// The same, with variables in its environment.
+    pub async fn start_in(arguments: &[String], level: &str, environment: &[(String, String)]) -> Self {
+        let (child, log, reader) = spawn(arguments, level, environment);
         let addresses = log.wait(|event| {
             let text = |name: &str| event[name].as_str().map(str::to_owned);
             if event["message"] == "listening" { Some((text("peers")?, text("clients")?)) } else { None }
@@ -83,6 +88,12 @@ impl NodeProcess {
     /// All that was logged so far.
     pub fn log(&self) -> String {
         self.log.text()
+    }
+
+    /// Whether it has ended by itself.
+    #[allow(dead_code, reason = "for tests/nemesis")]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub async fn kill(mut self) {
@@ -113,7 +124,7 @@ impl NodeProcess {
     }
 }
 
-fn spawn(arguments: &[String], level: &str) -> (Child, Log, JoinHandle<()>) {
+fn spawn(arguments: &[String], level: &str, environment: &[(String, String)]) -> (Child, Log, JoinHandle<()>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paxbank"));
     match level {
         // What a node logs when nobody says anything.
@@ -124,6 +135,7 @@ fn spawn(arguments: &[String], level: &str) -> (Child, Log, JoinHandle<()>) {
         .arg("node")
         .args(arguments)
         .args(["--log-format", "json"])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -148,7 +160,7 @@ pub async fn fails_to_start(arguments: &[String]) -> (Option<i32>, String) {
 
 /// The same with another filter of its log.
 pub async fn fails_to_start_with(arguments: &[String], level: &str) -> (Option<i32>, String) {
-    let (mut child, log, reader) = spawn(arguments, level);
+    let (mut child, log, reader) = spawn(arguments, level, &[]);
     let status = timeout(PATIENCE, child.wait()).await.expect("it ends in bounded time").unwrap();
     reader.await.unwrap();
     (status.code(), log.text())

@@ -20,6 +20,27 @@ pub enum Way {
     Frozen,
     /// Closes every connection, and each new one at once.
     Cut,
+    /// Holds what the side that dials sends, and lets the answers pass.
+    #[allow(dead_code, reason = "for tests/nemesis")]
+    HeldThere,
+    /// The other way round.
+    #[allow(dead_code, reason = "for tests/nemesis")]
+    HeldBack,
+    /// Lets it pass so much later.
+    #[allow(dead_code, reason = "for tests/nemesis")]
+    Slow(Duration),
+}
+
+impl Way {
+    /// Whether it holds what is sent there, or back.
+    fn holds(self, there: bool) -> bool {
+        match self {
+            Self::Frozen => true,
+            Self::HeldThere => there,
+            Self::HeldBack => !there,
+            Self::Open | Self::Cut | Self::Slow(_) => false,
+        }
+    }
 }
 
 /// A message that is to be caught: half of its frame passes, and then nothing more that way.
@@ -95,26 +116,27 @@ impl Proxy {
 async fn carry(near: TcpStream, state: Arc<State>) {
     let mut way = state.way.subscribe();
     let target = state.target.lock().unwrap().clone();
-    if *way.borrow() != Way::Open || target.is_empty() {
+    if matches!(*way.borrow(), Way::Cut | Way::Frozen) || target.is_empty() {
         return;
     }
     let Ok(far) = TcpStream::connect(&target).await else { return };
     drop((near.set_nodelay(true), far.set_nodelay(true)));
     let ((near_from, near_to), (far_from, far_to)) = (near.into_split(), far.into_split());
     tokio::select! {
-        () = pump(near_from, far_to, &state) => {}
-        () = pump(far_from, near_to, &state) => {}
+        () = pump(near_from, far_to, &state, true) => {}
+        () = pump(far_from, near_to, &state, false) => {}
         _ = way.wait_for(|way| *way == Way::Cut) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, there: bool) {
     let hour = Duration::from_secs(3_600);
     let limits = FrameLimits { bytes_max: 64 << 20, idle: hour, finish: hour };
     let mut way = state.way.subscribe();
     while let Ok(frame) = read_frame(&mut from, &limits).await {
-        if way.wait_for(|way| *way != Way::Frozen).await.is_err() {
-            return;
+        let Ok(now) = way.wait_for(|way| !way.holds(there)).await.map(|way| *way) else { return };
+        if let Way::Slow(delay) = now {
+            tokio::time::sleep(delay).await;
         }
         let mut bytes = u32::try_from(frame.len()).unwrap().to_be_bytes().to_vec();
         bytes.extend(&frame);

@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::properties as must;
 use crate::record::Process;
 use crate::summary::{self, Counts};
-use crate::witness::Witness;
+use crate::witness;
 use crate::world::{Setup, World, simulate};
 
 /// What one run exercised, and the hash over all of it.
@@ -58,7 +58,7 @@ async fn live(plan: Plan, seed: u64) -> Ran {
     world.judge();
     {
         let mut record = world.record.borrow_mut();
-        let held = Witness::new(&record, logs).check();
+        let held = witness::check(&record, logs);
         record.hold(held);
         for node in world.genesis.nodes() {
             let held = must::stores_are_bounded(&record, *node);
@@ -121,9 +121,10 @@ async fn recover(nemesis: &mut Nemesis<'_>, town: &Rc<Town>, clients: Vec<tokio:
 /// R11: a majority of stores is left; and nobody waits to be admitted for one that is lost, which only an operator ends.
 fn can_go_on(world: &World) -> bool {
     let record = world.record.borrow();
-    let left: Vec<_> = world.genesis.nodes().difference(&record.destroyed).collect();
+    let left: Vec<_> = world.genesis.nodes().difference(&record.exempt.destroyed).collect();
     let admitted = |node: &NodeId| record.heads.get(node).is_some_and(|head| head.admitted);
-    left.len() >= world.genesis.majority() && (record.destroyed.is_empty() || left.iter().all(|node| admitted(node)))
+    left.len() >= world.genesis.majority()
+        && (record.exempt.destroyed.is_empty() || left.iter().all(|node| admitted(node)))
 }
 
 async fn settle_all(world: &World) {

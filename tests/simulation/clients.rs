@@ -9,12 +9,13 @@ use std::time::Duration;
 use actix::{Actor, Addr, Context, Handler};
 use paxos_banking::actors::message::{Answers, StopWaiting, Submit};
 use paxos_banking::entropy::Entropy;
+use paxos_banking::history::BalanceRead;
 use paxos_banking::ledger::{Answer, Approval, Opening, Request, Trace, Verdict, Wait};
 use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 use paxos_banking::wire::client::{Ask, Balance, ReadLevel, Told};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::answers::{BalanceRead, is_opening};
+use crate::answers::is_opening;
 use crate::plan::{Amounts, Workload};
 use crate::properties as must;
 use crate::record::{Process, Shared};
@@ -308,18 +309,18 @@ impl Client {
             ReadLevel::Settled => "balances read: settled",
             ReadLevel::Fresh => "balances read: fresh",
         });
-        record.hold(must::no_client_sees_history_go_back(seen, height));
         let held = must::r3_a_balance_is_durable(&record, node, &balance);
         record.hold(held);
         // The older of two processes is behind for as long as it does not know that it is; a new store begins anew.
         let now = record.answers.tick();
-        if !record.was_doubled(node, called, now) && !record.destroyed.contains(&node) {
+        if !record.was_doubled(node, called, now) && !record.exempt.destroyed.contains(&node) {
             record.hold(must::r3_heights_never_go_back(node, floor, height));
         }
         let told = record.answers.told_heights.entry(node).or_default();
         *told = height.max(*told);
         let returned = record.answers.tick();
-        record.answers.reads.push(BalanceRead { called, returned, fresh: read == ReadLevel::Fresh, balance });
+        let fresh = read == ReadLevel::Fresh;
+        record.answers.history.reads.push(BalanceRead { called, returned, fresh, seen, node, balance });
     }
 
     /// Asks any node how it is, and what its chain and its log hold.
@@ -375,7 +376,7 @@ impl Client {
             };
             let mut record = self.town.record.borrow_mut();
             record.counts.add("outcomes traced");
-            let expired = record.answers.stories.get(&(from, id)).is_some_and(|story| story.expired.is_some());
+            let expired = record.answers.history.stories.get(&(from, id)).is_some_and(|story| story.expired.is_some());
             // The chain tells of what the home has forgotten.
             if !expired {
                 record.traced(traced, &answer);

@@ -303,7 +303,7 @@ impl<'a> Nemesis<'a> {
     /// then the newest store is put back.
     async fn go_back(&mut self, node: NodeId) {
         let Some((of, copy)) = self.copy.take() else {
-            let lost = self.world.record.borrow().destroyed.contains(&node);
+            let lost = self.world.record.borrow().exempt.destroyed.contains(&node);
             if !lost && !self.world.disks[&node].is_damaged() {
                 self.copy = Some((node, self.world.disks[&node].image()));
             }
@@ -361,7 +361,7 @@ impl<'a> Nemesis<'a> {
         record.counts.add("stores lost");
         record.emptied.insert(node);
         if record.reached.get(&node).is_some_and(|reached| reached.admitted) {
-            record.destroyed.insert(node);
+            record.exempt.destroyed.insert(node);
         }
         record.reached.remove(&node);
         drop(record);
@@ -427,7 +427,7 @@ impl<'a> Nemesis<'a> {
                 self.world.kill(node).await;
                 self.world.revive(node).await;
             }
-            if !self.world.record.borrow().destroyed.contains(&node) {
+            if !self.world.record.borrow().exempt.destroyed.contains(&node) {
                 self.restart_if_stopped(node).await;
                 self.world.revive(node).await;
             }

@@ -10,7 +10,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
-mod chain;
 mod chaos;
 mod clients;
 mod disk;

@@ -17,10 +17,10 @@ use paxos_banking::types::{Ballot, CollectionNumber, Epoch, Hash, Height, NodeId
 use tokio::time::Instant;
 
 use crate::answers::Answers;
-use crate::chain::Chain;
 use crate::properties as must;
 use crate::shown::Witnesses;
 use crate::summary::Counts;
+use paxos_banking::history::{Chain, Exempt};
 
 /// All parts of a run look at, and add to, the same record.
 pub type Shared = Rc<RefCell<Record>>;
@@ -107,8 +107,9 @@ pub struct Record {
     /// Nodes whose store was emptied.
     pub emptied: BTreeSet<NodeId>,
     /// Those of them that had been admitted, or that a peer had met: their unsettled approvals are lost, and they are out
-    /// for good.
-    pub destroyed: BTreeSet<NodeId>,
+    /// for good. And of each node from when to when two processes of it ran at once; the last end is not known while they
+    /// do.
+    pub exempt: Exempt,
     /// Nodes whose store is an older copy now.
     pub gone_back: BTreeSet<NodeId>,
     /// Those of them that a peer has told of more than they hold.
@@ -119,8 +120,6 @@ pub struct Record {
     pub witnesses: Witnesses,
     /// Nodes whose store holds something else than was written.
     pub damaged: BTreeSet<NodeId>,
-    /// Of each node from when to when two processes of it ran at once; the last end is not known while they do.
-    pub doubled: BTreeMap<NodeId, Vec<(u64, u64)>>,
     /// Of each ballot the process that used it first.
     pub ballots: BTreeMap<Ballot, Epoch>,
     /// Of each ballot and height the one block that was proposed.
@@ -162,13 +161,12 @@ impl Record {
             reached: BTreeMap::new(),
             heads: BTreeMap::new(),
             emptied: BTreeSet::new(),
-            destroyed: BTreeSet::new(),
+            exempt: Exempt::default(),
             gone_back: BTreeSet::new(),
             witnessed: BTreeSet::new(),
             fetching: BTreeSet::new(),
             witnesses: Witnesses::default(),
             damaged: BTreeSet::new(),
-            doubled: BTreeMap::new(),
             ballots: BTreeMap::new(),
             proposals: BTreeMap::new(),
             first_proposed: BTreeMap::new(),
@@ -190,13 +188,13 @@ impl Record {
     /// Two processes of a node run from now on.
     pub fn doubles(&mut self, node: NodeId) {
         let now = self.answers.tick();
-        self.doubled.entry(node).or_default().push((now, u64::MAX));
+        self.exempt.doubled.entry(node).or_default().push((now, u64::MAX));
     }
 
     /// One of two processes of a node is gone.
     pub fn single_again(&mut self, node: NodeId) {
         let now = self.answers.tick();
-        if let Some((_, end)) = self.doubled.get_mut(&node).and_then(|times| times.last_mut()) {
+        if let Some((_, end)) = self.exempt.doubled.get_mut(&node).and_then(|times| times.last_mut()) {
             *end = now.min(*end);
         }
     }
@@ -204,7 +202,7 @@ impl Record {
     /// Whether two processes of a node ran at once at any time from `called` to `returned`: the older one goes on with
     /// what it knows, until it notices.
     pub fn was_doubled(&self, node: NodeId, called: u64, returned: u64) -> bool {
-        self.doubled.get(&node).into_iter().flatten().any(|(from, to)| *from <= returned && called <= *to)
+        self.exempt.was_doubled(node, called, returned)
     }
 
     /// A hash over everything that happened, and when.
@@ -359,7 +357,7 @@ impl Record {
         let held = must::r13_only_who_must_stops(node, &seen.excuses, reason);
         self.counts.add("stops for good, each as it must");
         if matches!(reason, HaltReason::LostDisk { .. }) {
-            self.destroyed.insert(node);
+            self.exempt.destroyed.insert(node);
         }
         self.hold(held);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read as _};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +142,15 @@ impl Archive {
     /// Reads and verifies a file: every hash, every parent, every state, every entry, the sum of all balances, and that
     /// nothing is missing at its end. `name` is what messages call it; they say in which line the first fault is.
     pub(super) fn read(name: &str, input: impl BufRead) -> Result<Self, Failure> {
+        Self::read_each(name, input, |_, _| Ok(()))
+    }
+
+    /// The same; `each` gets every block once it is verified.
+    pub(super) fn read_each(
+        name: &str,
+        input: impl BufRead,
+        mut each: impl FnMut(&Genesis, &Arc<Block>) -> Result<(), String>,
+    ) -> Result<Self, Failure> {
         let mut lines = Lines { name, input, number: 0, buffer: Vec::new() };
         if !lines.next()? {
             return Err(lines.damage("there is nothing"));
@@ -164,9 +174,10 @@ impl Archive {
             if replay.height() == first.height {
                 return Err(lines.damage(&format!("the first line says that block {} is the last", first.height)));
             }
-            let block = line.block().map_err(|what| lines.damage(&what))?.into();
+            let block = Arc::new(line.block().map_err(|what| lines.damage(&what))?);
             replay.apply(&block).map_err(|what| lines.damage(&format!("block {}: {what}", block.height())))?;
             entries += block.entry_count();
+            each(&genesis, &block).map_err(|what| lines.damage(&what))?;
         }
         if replay.height() != first.height {
             let (last, here) = (first.height, replay.height());

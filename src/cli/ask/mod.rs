@@ -4,6 +4,7 @@
 mod archive;
 mod balance;
 mod chain;
+mod check_history;
 mod doctor;
 mod export;
 mod feed;
@@ -48,6 +49,7 @@ pub(super) enum Ask {
     Shell(shell::RunShell),
     Export(export::Export),
     Import(import::Import),
+    CheckHistory(check_history::CheckHistory),
     Doctor(doctor::Doctor),
 }
 
@@ -72,6 +74,7 @@ impl Ask {
                 Self::Shell(command) => command.run(output).await,
                 Self::Export(command) => command.run(output).await,
                 Self::Import(command) => command.run().await,
+                Self::CheckHistory(command) => command.run().await,
                 Self::Doctor(command) => command.run().await,
             }
         })

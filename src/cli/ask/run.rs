@@ -1,6 +1,7 @@
 //! `paxbank run`: a file of transfers.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,8 @@ use super::transfer::{interrupted, not_sent_json, outcome_json, sentence, unknow
 use super::{Deadline, Nodes};
 use crate::cli::signals::Signals;
 use crate::cli::{Failure, Finished, Output, Report, conclude};
-use crate::client::{Client, ClientError, Outcome, Transfer};
+use crate::client::{Client, ClientError, Outcome, Transfer, outcome_line};
+use crate::history;
 use crate::ledger::Wait;
 use crate::render::{nodes_text, transfer_text};
 use crate::triplets::{self, Triplet};
@@ -26,7 +28,8 @@ const EXAMPLES: &str = "Examples:
   paxbank run transfers.txt
   printf '(A, B, 4)\\n(B, C, 12)   # comments are allowed\\n' | paxbank run -
   paxbank run transfers.txt --window 10000      fast: the order between them is not kept
-  paxbank run transfers.txt --run-id RUN_ID     once more, under the id that the first run told: sends nothing twice";
+  paxbank run transfers.txt --run-id RUN_ID     once more, under the id that the first run told: sends nothing twice
+  paxbank run transfers.txt --history run.jsonl && paxbank check-history run.jsonl";
 
 const NOTES: &str = "\
 The whole file is read before anything is sent. Each run has an id, told on stderr; the ids of its transfers are
@@ -49,6 +52,9 @@ pub(in crate::cli) struct RunFile {
     /// The id of the run to go on with, a ULID [default: a new one].
     #[arg(long, value_name = "ULID")]
     run_id: Option<TransferId>,
+    /// A new file for what is asked and heard, and when: a history, for paxbank check-history.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// How long to try for each transfer before giving up: 500ms, 10s, 2m.
     #[command(flatten)]
     deadline: Deadline,
@@ -82,6 +88,9 @@ struct Summary {
     not_sent: usize,
 }
 
+/// The results of a slice, and when it was called and returned.
+type Answered<'a> = (&'a [Transfer], Vec<Result<Outcome, ClientError>>, (u64, u64));
+
 impl RunFile {
     pub(super) async fn run(self, output: Output) -> Result<Finished, Failure> {
         let client = self.nodes.client()?;
@@ -92,35 +101,52 @@ impl RunFile {
         let nodes = client.nodes(self.deadline.deadline).await?;
         let known = format!("accounts at {}", nodes_text(nodes.keys()));
         let transfers = triplets::parse(&text, |account| nodes.contains_key(&account.home()), &known).map_err(wrong)?;
+        let mut book = self.history.as_deref().map(|file| Book::new(file, self.run_id.is_some())).transpose()?;
         let run = self.run_id.unwrap_or_else(|| client.new_id());
         // Before anything is sent, and in every form: without it an interrupted run could only be begun anew.
         eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
         let began = Instant::now();
-        let summary = self.send(&client, &bodies(run, &transfers), Signals::new()?, output).await;
+        let bar = progress(transfers.len());
+        let tell = |line: &Line, times: (u64, u64)| {
+            if let Some(book) = &mut book {
+                book.write(line, times);
+            }
+            if output == Output::Human {
+                bar.suspend(|| conclude(&line.sentence()));
+            }
+        };
+        let summary = self.send(&client, &bodies(run, &transfers), Signals::new()?, &bar, tell).await;
+        bar.finish_and_clear();
         let seconds = began.elapsed().as_secs_f64();
         Ok(summary.finished(run, seconds))
     }
 
     /// Sends them in slices, several of which are under way; tells the results in the order of the file.
-    async fn send(&self, client: &Client, transfers: &[Transfer], mut signals: Signals, output: Output) -> Summary {
+    async fn send(
+        &self,
+        client: &Client,
+        transfers: &[Transfer],
+        mut signals: Signals,
+        bar: &ProgressBar,
+        mut tell: impl FnMut(&Line, (u64, u64)),
+    ) -> Summary {
         let window = self.window.get();
         let slice = (window / 4).max(1);
         let deadline = self.deadline.deadline;
-        let bar = progress(transfers.len());
         let mut summary = Summary::default();
-        let tell = |summary: &mut Summary, line: Line| {
-            if output == Output::Human {
-                bar.suspend(|| conclude(&line.sentence()));
-            }
+        let began = Instant::now();
+        let now = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut add = |summary: &mut Summary, line: Line, times: (u64, u64)| {
+            tell(&line, times);
             summary.add(line);
         };
-        let take = |summary: &mut Summary, (slice, results): (&[Transfer], Vec<Result<Outcome, ClientError>>)| {
+        let mut take = |summary: &mut Summary, (slice, results, times): Answered<'_>| {
             for (transfer, result) in slice.iter().zip(results) {
-                tell(summary, Line { transfer: *transfer, result: result.map_err(Undecided::of) });
+                add(summary, Line { transfer: *transfer, result: result.map_err(Undecided::of) }, times);
             }
         };
-        // How many were taken out of the file, and why it ended there.
-        let (mut begun, mut stop) = (0, BEHIND_UNDECIDED);
+        // How many were taken out of the file, when each slice of them was, and why it ended there.
+        let (mut begun, mut called, mut stop) = (0, Vec::new(), BEHIND_UNDECIDED);
         let mut slices = transfers.chunks(slice);
         let mut flying = stream::FuturesOrdered::new();
         loop {
@@ -128,7 +154,12 @@ impl RunFile {
             while flying.len() < window.div_ceil(slice) && summary.unknown + summary.not_sent == 0 {
                 let Some(slice) = slices.next() else { break };
                 begun += slice.len();
-                flying.push_back(async move { (slice, client.transfers(slice, Wait::Local, deadline).await) });
+                let call = now();
+                called.push(call);
+                flying.push_back(async move {
+                    let results = client.transfers(slice, Wait::Local, deadline).await;
+                    (slice, results, (call, now()))
+                });
             }
             let next = tokio::select! {
                 biased;
@@ -149,14 +180,56 @@ impl RunFile {
         }
         // What is still under way here was cut off: it may be decided, now or later.
         drop(flying);
-        for transfer in &transfers[summary.lines.len()..begun] {
-            tell(&mut summary, Line { transfer: *transfer, result: Ok(interrupted(transfer.0)) });
+        for index in summary.lines.len()..begun {
+            let transfer = transfers[index];
+            let line = Line { transfer, result: Ok(interrupted(transfer.0)) };
+            add(&mut summary, line, (called[index / slice], now()));
         }
-        bar.finish_and_clear();
         for transfer in &transfers[begun..] {
             summary.add(Line { transfer: *transfer, result: Err(Undecided::Behind(stop)) });
         }
         summary
+    }
+}
+
+/// The history of this run.
+struct Book {
+    name: String,
+    file: File,
+    /// Whether an earlier run may have asked for the same: its calls are not in this file.
+    again: bool,
+    written: bool,
+}
+
+impl Book {
+    fn new(file: &Path, again: bool) -> Result<Self, Failure> {
+        let name = file.display().to_string();
+        let created = File::create_new(file).map_err(|error| {
+            Failure::usage(format!(
+                "{name} cannot be made: {error}; a history is a new file, in a directory that is there"
+            ))
+        })?;
+        Ok(Self { name, file: created, again, written: true })
+    }
+
+    /// Writes a line at once: what was asked is known, whatever becomes of this process.
+    fn write(&mut self, line: &Line, (call, ret): (u64, u64)) {
+        let Transfer(id, from, to, amount) = line.transfer;
+        let asked = history::Line { again: self.again, ..history::Line::transfer("run", call, id, from, (to, amount)) };
+        let text = match &line.result {
+            Err(Undecided::Behind(_)) => return,
+            Err(Undecided::Failed(error) | Undecided::NotReached(error)) => {
+                outcome_line(asked, ret, &Err(error.clone())).text()
+            }
+            Ok(outcome) => outcome_line(asked, ret, &Ok(outcome.clone())).text(),
+        };
+        // The transfers matter more than their history: they go on.
+        if self.written
+            && let Err(error) = writeln!(self.file, "{text}")
+        {
+            self.written = false;
+            eprintln!("paxbank: {} cannot be written to its end, and must not be used: {error}", self.name);
+        }
     }
 }
 
@@ -166,9 +239,7 @@ const BEHIND_INTERRUPT: &str = "it was not sent, because the run was interrupted
 impl Undecided {
     fn of(error: ClientError) -> Self {
         match error {
-            ClientError::NoNode(_) | ClientError::WrongPlace(_) | ClientError::UnknownNode(_) => {
-                Self::NotReached(error)
-            }
+            error if !error.may_have_been_sent() => Self::NotReached(error),
             error => Self::Failed(error),
         }
     }

@@ -93,6 +93,17 @@ impl Fault {
         Self::Damage(Failure::damage(message))
     }
 
+    /// Why the node was not heard.
+    ///
+    /// # Errors
+    /// Damage, which ends the command.
+    pub(super) fn or_not_heard(self) -> Result<ClientError, Failure> {
+        match self {
+            Self::Damage(failure) => Err(failure),
+            Self::NotHeard(error) => Ok(error),
+        }
+    }
+
     /// A node that cannot read its store, or tells what does not decode, is damaged; any other was not heard.
     pub(super) fn of(node: NodeId, error: ClientError) -> Self {
         match error.node_error().as_deref() {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use paxos_banking::effect::Effect;
 use paxos_banking::ledger::{
-    Action, Answer, Approval, Bank, Block, Candidate, Genesis, Home, HomeAction, HomeLimits, HomeStart, Mark, Memory,
-    Opening, Operation, Reason, Request, Ticket, Value, Wait,
+    Accounts, Action, Answer, Approval, Bank, Block, Candidate, Genesis, Home, HomeAction, HomeLimits, HomeStart, Mark,
+    Memory, Opening, Operation, Reason, Request, Ticket, Value, Wait,
 };
 use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 use proptest::prelude::*;
@@ -319,7 +319,7 @@ impl Homes {
     /// Everything that a home knows is what the reference computes.
     fn compare(&self) {
         for (me, home) in &self.homes {
-            let units = |balances: &BTreeMap<AccountId, Amount>| -> BTreeMap<AccountId, i128> {
+            let units = |balances: &Accounts<Amount>| -> BTreeMap<AccountId, i128> {
                 balances.iter().map(|(account, amount)| (*account, i128::from(amount.units()))).collect()
             };
             let settled = Reference::balances(self.reference.settled_at(*me));

@@ -12,26 +12,26 @@ pub fn answers(record: &mut Record, number: u64, answer: &Answer) -> Held {
     r10_what_is_approved_is_told_as_that(record, (number, returned), answer)?;
     match answer {
         Answer::Approved(approval) => r10_what_is_settled_is_told_as_that(record, number, approval)?,
-        Answer::Refused(reason) => refusals_by_form_are_right(&request, reason)?,
+        Answer::Refused(reason) => History::refused_by_form(identity(&request), content(&request), reason)
+            .map_err(|violation| violation.to_string())?,
         Answer::Conflict => {
             r10_a_conflict_has_another_content(&record.answers, &request)?;
-            record.answers.stories.entry(identity(&request)).or_default().conflicts.push(content(&request));
+            record.answers.history.conflict(identity(&request), content(&request));
         }
         Answer::Expired => {
             r10_a_horizon_is_durable(record, &request)?;
             r10_only_old_ids_expire(record, &request)?;
             let now = record.answers.tick();
-            let story = record.answers.stories.entry(identity(&request)).or_default();
-            story.expired.get_or_insert((now, story.asked.len()));
+            record.answers.history.expired(identity(&request), now);
         }
         Answer::Busy | Answer::NotReady => {
-            record.answers.stories.entry(identity(&request)).or_default().turned_away += 1;
+            record.answers.history.turned_away(identity(&request));
         }
         Answer::Pending => {
             let Some(last) = record.answers.stopped.get(&number).copied() else {
                 return Err(format!("R10: {request:?} is told as pending, though its client waits"));
             };
-            record.answers.stories.entry(identity(&request)).or_default().pending.get_or_insert(last);
+            record.answers.pending.entry(identity(&request)).or_insert(last);
         }
     }
     if Answers::outcome(answer).is_some() {
@@ -59,7 +59,7 @@ pub fn traces(record: &mut Record, request: &Request, answer: &Answer) -> Held {
             }
             Ok(())
         }
-        Err(_) if record.destroyed.contains(&home) => Ok(()),
+        Err(_) if record.exempt.destroyed.contains(&home) => Ok(()),
         Err(what) => Err(what),
     }
 }
@@ -77,7 +77,7 @@ fn r10_what_is_approved_is_told_as_that(record: &Record, (number, returned): (u6
     let home = request.from.home();
     let called = record.answers.called(number);
     let Some(entry) = record.answers.heard_approved(&request, called) else { return Ok(()) };
-    let lost = record.destroyed.contains(&home) || record.damaged.contains(&home);
+    let lost = record.exempt.destroyed.contains(&home) || record.damaged.contains(&home);
     let exempt = lost || record.was_doubled(home, called, returned);
     let undecided = match answer {
         Answer::Busy | Answer::Pending => true,
@@ -92,12 +92,13 @@ fn r10_what_is_settled_is_told_as_that(record: &mut Record, number: u64, approva
     let (request, called) = (record.answers.request(number), record.answers.called(number));
     let now = record.answers.tick();
     let exempt = record.was_doubled(request.from.home(), called, now);
-    let story = record.answers.stories.entry(identity(&request)).or_default();
-    if approval.height.is_some() {
-        story.settled.get_or_insert(now);
+    if let Some(height) = approval.height {
+        record.answers.history.settled_at(identity(&request), height);
+        record.answers.settled.entry(identity(&request)).or_insert(now);
         return Ok(());
     }
-    hold(exempt || story.settled.is_none_or(|heard| heard > called), || {
+    let settled = record.answers.settled.get(&identity(&request));
+    hold(exempt || settled.is_none_or(|heard| *heard > called), || {
         format!("R10: {request:?} was told as settled; now it is {approval:?}")
     })
 }
@@ -109,9 +110,10 @@ fn r10_an_approval_is_what_the_chain_holds(record: &Record, request: &Request, a
         Some((at, entry)) => {
             let (from, to, amount) = entry.operation.parts();
             let same = (entry.operation.id, from, to, amount) == (request.id, request.from, request.to, request.amount);
-            hold((same || record.destroyed.contains(&origin)) && height.is_none_or(|height| height == *at), || {
-                format!("R10: {request:?} is {approval:?}; the chain holds {entry:?} there, at height {at}")
-            })
+            hold(
+                (same || record.exempt.destroyed.contains(&origin)) && height.is_none_or(|height| height == at),
+                || format!("R10: {request:?} is {approval:?}; the chain holds {entry:?} there, at height {at}"),
+            )
         }
         None => hold(height.is_none_or(|height| height > record.chain.height()), || {
             format!("R10: {request:?} is {approval:?}; the chain holds no such entry")
@@ -119,22 +121,12 @@ fn r10_an_approval_is_what_the_chain_holds(record: &Record, request: &Request, a
     }
 }
 
-/// Refusals by form are those of the request's form.
-fn refusals_by_form_are_right(request: &Request, reason: &Reason) -> Held {
-    let right = match reason {
-        Reason::NotHome { home } => *home == request.from.home(),
-        Reason::AmountZero => request.amount == Amount::ZERO,
-        Reason::SameAccount => request.from == request.to && !is_opening(request),
-        _ => true,
-    };
-    hold(right, || format!("{request:?} is refused as {reason:?}"))
-}
-
 /// R10: a conflict needs an earlier request with the same identity and another content.
 fn r10_a_conflict_has_another_content(answers: &Answers, request: &Request) -> Held {
-    let asked = answers.stories.get(&identity(request)).map_or(&[][..], |story| &story.asked);
-    let other = asked.iter().any(|(_, with)| *with != content(request));
-    hold(other, || format!("R10: {request:?} is a conflict, but nobody used its id for anything else"))
+    let story = answers.history.stories.get(&identity(request));
+    hold(story.is_some_and(|story| story.has_other_content(content(request))), || {
+        format!("R10: {request:?} is a conflict, but nobody used its id for anything else")
+    })
 }
 
 /// R10: a horizon is durable before `expired` is answered.
@@ -142,7 +134,7 @@ fn r10_a_horizon_is_durable(record: &Record, request: &Request) -> Held {
     let home = request.from.home();
     let horizon = |owner| durable_horizon(record, home, owner);
     let durable = horizon(Some(request.from)).max(horizon(None));
-    let exempt = record.destroyed.contains(&home) || record.damaged.contains(&home);
+    let exempt = record.exempt.destroyed.contains(&home) || record.damaged.contains(&home);
     hold(exempt || durable >= Some(request.id), || {
         format!("R10: {request:?} has expired; the durable horizon is {durable:?}")
     })
@@ -157,7 +149,7 @@ fn r10_only_old_ids_expire(record: &Record, request: &Request) -> Held {
         let shared = !born && account.home() == home && !record.genesis.opening().contains_key(account);
         (*account == request.from || shared) && *largest > request.id
     };
-    let again = record.answers.stories.get(&identity(request)).is_some_and(|story| story.asked.len() > 1);
+    let again = record.answers.history.stories.get(&identity(request)).is_some_and(|story| story.asked.len() > 1);
     hold(again || record.answers.largest_asked.iter().any(newer), || {
         format!("R10: {request:?} has expired, though nothing newer was ever asked of its account")
     })
@@ -166,9 +158,9 @@ fn r10_only_old_ids_expire(record: &Record, request: &Request) -> Held {
 /// R10: an id at or below the horizon is never executed, nor remembered again.
 fn r10_what_expired_stays_expired(record: &Record, request: &Request, now: u64) -> Held {
     let home = request.from.home();
-    let story = record.answers.stories.get(&identity(request));
+    let story = record.answers.history.stories.get(&identity(request));
     let expired = story.is_some_and(|story| story.expired.is_some());
     // Of two processes the older one may still tell what the newer one has forgotten.
-    let exempt = record.was_doubled(home, now, now) || record.destroyed.contains(&home);
+    let exempt = record.was_doubled(home, now, now) || record.exempt.destroyed.contains(&home);
     hold(!expired || exempt, || format!("R10: {request:?} had expired, and is decided now"))
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use paxos_banking::actors::message::{BankView, Outgoing};
 use paxos_banking::effect::HaltReason;
+use paxos_banking::history::{Chain, History, Settled, content, identity};
 use paxos_banking::ledger::entry::OPERATION_BYTES_MAX;
-use paxos_banking::ledger::{Action, Answer, Approval, Block, Reason, Request, Trace, Verdict};
+use paxos_banking::ledger::{Action, Answer, Approval, Block, Request, Trace, Verdict};
 use paxos_banking::paxos::Message;
 use paxos_banking::store::record::{self, Horizon, Kind, Peer};
 use paxos_banking::store::{Head, Stream};
-use paxos_banking::types::{AccountId, Amount, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
+use paxos_banking::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 use paxos_banking::wire::client::{Balance, LogEntry, Status};
 
-use crate::answers::{Answers, content, identity, is_opening};
-use crate::chain::{Chain, spendable};
+use crate::answers::Answers;
 use crate::record::{Collection, Excuse, Reached, Record};
 
 mod answers;

@@ -65,7 +65,7 @@ fn r11_all_peers_know_who_is_admitted(record: &Record, node: NodeId, head: &Head
 /// R11: a node that was admitted, and lost its store, is not admitted again while anybody is left who knew it.
 fn r11_a_lost_store_is_not_replaced(record: &Record, node: NodeId, head: &Head) -> Held {
     let somebody_knows = record.genesis.nodes().iter().any(|peer| !record.emptied.contains(peer));
-    hold(!head.admitted || !record.destroyed.contains(&node) || !somebody_knows, || {
+    hold(!head.admitted || !record.exempt.destroyed.contains(&node) || !somebody_knows, || {
         format!("R11: {node} had lost its store, and is admitted with a new one")
     })
 }
@@ -109,6 +109,6 @@ pub fn r13_only_who_must_stops(node: NodeId, excuses: &BTreeSet<Excuse>, reason:
 
 /// R13: what a start finds is the chain that all agree on.
 pub fn r13_a_start_finds_the_chain(chain: &Chain, node: NodeId, height: Height, tip: Hash) -> Held {
-    let agrees = chain.at(height).is_none_or(|bank| bank.tip() == tip);
+    let agrees = chain.at(height).is_none_or(|bank| bank.hashes().0 == tip);
     hold(agrees, || format!("R13: {node} starts at height {height} with {tip}, which is not the chain's"))
 }

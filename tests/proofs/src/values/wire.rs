@@ -97,7 +97,7 @@ fn trace() -> impl Strategy<Value = Trace> {
 }
 
 fn homes() -> impl Strategy<Value = BTreeMap<NodeId, Option<String>>> {
-    btree_map(node(), option::of(".{0,30}"), 0..4)
+    btree_map(node(), option::of("[ -~]{0,30}"), 0..4)
 }
 
 fn welcome() -> impl Strategy<Value = Welcome> {
@@ -117,25 +117,19 @@ fn balance() -> impl Strategy<Value = Balance> {
 
 fn status() -> impl Strategy<Value = Status> {
     let state = prop::sample::select(vec![State::Baby, State::Zombie, State::Ready, State::Stopped]);
-    let who = (node(), state, option::of(".{0,30}"), height(), hash(), option::of(number()));
-    let how = (option::of(ballot()), nodes(), ".{0,30}", number(), homes());
-    (who, how).prop_map(|((node, state, reason, height, tip, log), (ballot, peers_up, store, behind, homes))| Status {
-        node,
-        state,
-        reason,
-        height,
-        tip,
-        log,
-        ballot,
-        peers_up,
-        store,
-        behind,
-        homes,
+    let text = || "[ -~]{0,30}";
+    let who = (node(), state, option::of(text()), height(), hash(), option::of(number()));
+    let how = (option::of(ballot()), nodes(), text(), number(), homes());
+    let program = (option::of(text()), option::of(number()));
+    (who, how, program).prop_map(|(who, how, (program, clock_ms))| {
+        let (node, state, reason, height, tip, log) = who;
+        let (ballot, peers_up, store, behind, homes) = how;
+        Status { node, state, reason, height, tip, log, ballot, peers_up, store, behind, homes, program, clock_ms }
     })
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
     use FailureCode::{BadCall, Busy, NotHome, NotReady, Stopped, Store, TimedOut, UnknownAccount, Version};
     let codes = vec![Busy, NotReady, TimedOut, Stopped, BadCall, Version, UnknownAccount, NotHome, Store];
-    (prop::sample::select(codes), ".{0,60}").prop_map(|(code, message)| Failure { code, message })
+    (prop::sample::select(codes), "[ -~]{0,60}").prop_map(|(code, message)| Failure { code, message })
 }
