@@ -69,10 +69,8 @@ fn hot(criterion: &mut Criterion) {
     let runs = || vec![Run { origin: node("A"), first: Seq(1), operations: operations.clone() }];
     let block = |runs| Block::new(bank.height().next(), bank.tip(), bank.state(), runs).expect("a block");
     let transfers = requests.iter().map(|request| Transfer(request.id, request.from, request.to, request.amount));
-    let call = Call {
-        tag: 1,
-        ask: Ask::Transfers { wait: Wait::Local, within_ms: 1_000, transfers: transfers.collect() },
-    };
+    let call =
+        Call { tag: 1, ask: Ask::Transfers { wait: Wait::Local, within_ms: 1_000, transfers: transfers.collect() } };
     let encode = |value: &Call| {
         let mut bytes = Vec::new();
         codec::encode_into(&mut bytes, value);

@@ -1,8 +1,8 @@
 //! MessagePack as this project writes and reads it, in records and in frames. Structs carry their field names, so that one
 //! whose fields were reordered cannot swap debit and credit in silence.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize as _, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::text::brief;
 
@@ -37,14 +37,10 @@ pub fn encode_into<T: Serialize>(bytes: &mut Vec<u8>, value: &T) {
 /// # Errors
 /// [`DecodeError`].
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    // One that borrows from the bytes: it copies no text, and does not say how far it is.
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    let mut deserializer = rmp_serde::Deserializer::new(bytes);
     deserializer.set_max_depth(DEPTH_MAX);
     let value = T::deserialize(&mut deserializer)?;
-    match IgnoredAny::deserialize(&mut deserializer) {
-        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
-        _ => Err(DecodeError::LeftOver),
-    }
+    if deserializer.get_ref().is_empty() { Ok(value) } else { Err(DecodeError::LeftOver) }
 }
 
 #[cfg(test)]
@@ -57,8 +53,10 @@ mod tests {
         encode_into(&mut bytes, &("text", 7u32));
         assert_eq!(decode::<(String, u32)>(&bytes).unwrap(), ("text".to_owned(), 7));
         assert!(matches!(decode::<(String, u32)>(&bytes[..bytes.len() - 1]), Err(DecodeError::Malformed(_))));
-        bytes.push(0);
-        assert!(matches!(decode::<(String, u32)>(&bytes), Err(DecodeError::LeftOver)));
+        for more in 0..=u8::MAX {
+            let longer = [&bytes[..], &[more]].concat();
+            assert!(matches!(decode::<(String, u32)>(&longer), Err(DecodeError::LeftOver)), "{more}");
+        }
     }
 
     #[test]

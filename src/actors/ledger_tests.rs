@@ -159,7 +159,7 @@ async fn a_client_that_waits_for_settled_is_answered_once_the_block_is_durable()
     ledger.do_send(settled);
     probes.seen().await;
     probes.durable();
-    probes.see([Settle(0).into(), Answers(vec![(20, approved(2))]).into()]).await;
+    probes.see([Answers(vec![(20, approved(2))]).into(), Settle(0).into()]).await;
     let block = block(&bank(&[]), "A", vec![transfer(1, "A", "B", 60)]);
     ledger.do_send(Apply(block.clone()));
     probes.see([Seen::Persist(vec![Record::Block(block.clone())])]).await;

@@ -161,7 +161,7 @@ impl Memory {
         match own.and_then(|shelf| shelf.get(&identity)).or_else(|| self.shared.get(&identity)) {
             Some((known, outcome)) if *known == content => Lookup::Decided(outcome.clone()),
             Some(_) => Lookup::Conflict,
-            None if own.unwrap_or(&self.shared).horizon >= Some(identity.0) => Lookup::Expired,
+            None if self.horizon(owner) >= Some(identity.0) => Lookup::Expired,
             None => Lookup::New,
         }
     }

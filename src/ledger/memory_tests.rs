@@ -87,6 +87,8 @@ fn invented_debit_accounts_share_one_shelf() {
     assert_eq!(memory.horizon(Some(account("A"))), None);
     let ghost = request(1, "ghost1@A", 1);
     assert_eq!(look_up(&memory, None, &ghost), Lookup::Expired);
+    let first = request(1, "new@A", 1);
+    assert_eq!(look_up(&memory, Some(first.from), &first), Lookup::New, "their horizon is not that of an account");
 }
 
 #[test]

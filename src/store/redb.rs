@@ -16,9 +16,12 @@ use ::redb::{
     TableDefinition, TableError, WriteTransaction,
 };
 
+use self::file::{LockedFile, Unlocked};
 use super::check::{Verdict, View, encode_epoch, judge, next_epoch};
 use super::{Store, StoreError, Stream, Write, field};
 use crate::types::Epoch;
+
+mod file;
 
 const FIELDS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("fields");
 
@@ -39,8 +42,16 @@ pub fn panics_are_contained() -> bool {
     CONTAINED.get()
 }
 
-/// Opens the database; with `true`, creates it where it is not there.
-type Opener = Box<dyn Fn(&Builder, bool) -> Result<Database, DatabaseError> + Send>;
+/// Opens the database, for the first time or again.
+type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send>;
+
+/// Opens the database in a file that holds one.
+fn opener(file: LockedFile) -> Opener {
+    Box::new(move |builder| {
+        file.is_in_place()?;
+        builder.create_with_backend(file.clone())
+    })
+}
 
 /// A store in one file.
 pub struct RedbStore {
@@ -60,23 +71,37 @@ impl RedbStore {
         let path = path.into();
         // A relative path tells nothing to somebody who stands elsewhere.
         let name = std::path::absolute(&path).unwrap_or_else(|_| path.clone()).display().to_string();
-        let file = path.clone();
-        let opener: Opener =
-            Box::new(move |builder, create| if create { builder.create(&file) } else { builder.open(&file) });
-        let mut store = Self { name, opener, database: None };
-        store.database = Some(match path.metadata() {
-            Ok(file) if file.len() > 0 => store.open_database(false)?,
-            // Created only now and here: a file that vanishes under a running node is a lost disk, not a new one.
-            Ok(_) => return Err(store.corrupt("the file is empty; if the node never ran, remove it")),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let touched = create_directories(&path).map_err(|error| store.cannot_open(&error))?;
-                let database = store.open_database(true)?;
-                touched.iter().try_for_each(|path| sync_directory(path)).map_err(|error| store.cannot_open(&error))?;
-                database
+        let mut store = Self { name, opener: Box::new(|_| Err(DatabaseError::RepairAborted)), database: None };
+        loop {
+            match LockedFile::open(&path).map_err(|unlocked| store.unlocked(unlocked))? {
+                Some(file) if file.is_in_place().is_err() => {
+                    return Err(store.corrupt("the file is empty; if the node never ran, remove it"));
+                }
+                Some(file) => {
+                    store.opener = opener(file);
+                    store.database = Some(store.open_database()?);
+                    return Ok(store);
+                }
+                // Created only now and here: a file that vanishes under a running node is a lost disk, not a new one.
+                None if store.create(&path)? => return Ok(store),
+                // Somebody else has just created it.
+                None => {}
             }
-            Err(error) => return Err(store.cannot_open(&error)),
-        });
-        Ok(store)
+        }
+    }
+
+    /// Creates the file, with a database in it. False where it is there by now.
+    fn create(&mut self, path: &Path) -> Result<bool, StoreError> {
+        let touched = create_directories(path).map_err(|error| self.cannot_open(&error))?;
+        let file = LockedFile::begin(path).map_err(|unlocked| self.unlocked(unlocked))?;
+        let begun = file.clone();
+        self.opener = Box::new(move |builder| builder.create_with_backend(begun.clone()));
+        let database = self.open_database()?;
+        let file = file.finish(path).map_err(|error| self.cannot_open(&error))?;
+        let Some(file) = file else { return Ok(false) };
+        touched.iter().try_for_each(|path| sync_directory(path)).map_err(|error| self.cannot_open(&error))?;
+        (self.opener, self.database) = (opener(file), Some(database));
+        Ok(true)
     }
 
     /// A store on something else than a file, such as a disk that a test lets fail. `backend` is asked for it at each
@@ -88,19 +113,18 @@ impl RedbStore {
         name: impl Into<String>,
         backend: impl Fn() -> B + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let opener: Opener = Box::new(move |builder, _| builder.create_with_backend(backend()));
+        let opener: Opener = Box::new(move |builder| builder.create_with_backend(backend()));
         let mut store = Self { name: name.into(), opener, database: None };
-        store.database = Some(store.open_database(true)?);
+        store.database = Some(store.open_database()?);
         Ok(store)
     }
 
-    fn open_database(&self, create: bool) -> Result<Database, StoreError> {
+    fn open_database(&self) -> Result<Database, StoreError> {
         let mut builder = Builder::new();
         // redb trusts a file that was closed in order. A node reads all of it at start anyhow, and money hangs on it.
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-        let opened = contain(|| (self.opener)(&builder, create)).map_err(|panic| self.corrupt(panic))?;
+        let opened = contain(|| (self.opener)(&builder)).map_err(|panic| self.corrupt(panic))?;
         opened.map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: self.name.clone() },
             DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
                 self.corrupt(error.to_string())
             }
@@ -120,7 +144,7 @@ impl RedbStore {
     ) -> Result<T, StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => self.open_database(false).map_err(|error| match error {
+            None => self.open_database().map_err(|error| match error {
                 // It could be opened once, so that this may pass.
                 StoreError::Open { path, what } => failing(format!("{path}: {what}")),
                 error => error,
@@ -173,6 +197,13 @@ impl RedbStore {
 
     fn corrupt(&self, what: impl Into<String>) -> StoreError {
         StoreError::corrupt(self.name.clone(), what)
+    }
+
+    fn unlocked(&self, unlocked: Unlocked) -> StoreError {
+        match unlocked {
+            Unlocked::InUse => StoreError::Locked { path: self.name.clone() },
+            Unlocked::Io(error) => self.cannot_open(&error),
+        }
     }
 
     fn cannot_open(&self, error: &dyn std::error::Error) -> StoreError {

@@ -1,0 +1,179 @@
+//! The file of an embedded store: locked from the moment it is opened until the store goes, whatever becomes of the
+//! database in it meanwhile, and there under its name only once there is a database in it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::redb::StorageBackend;
+
+/// A file that this process alone uses.
+#[derive(Clone, Debug)]
+pub(super) struct LockedFile {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+/// Why there is no locked file.
+pub(super) enum Unlocked {
+    /// Another process has it.
+    InUse,
+    /// The system says so.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unlocked {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl LockedFile {
+    /// The file that is there; `None` where there is none.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, Unlocked> {
+        match File::options().read(true).write(true).open(path) {
+            Ok(file) => Self::lock(file, path).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An empty file in which a database is to be made, under another name than it will have. What a start that was cut
+    /// off has left there is nothing that anybody was told of.
+    pub(super) fn begin(path: &Path) -> Result<Self, Unlocked> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let path = path.with_file_name(name);
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let begun = Self::lock(file, &path)?;
+        begun.file.set_len(0)?;
+        Ok(begun)
+    }
+
+    /// Gives the file its name, now that it holds a database. `None` where another process was faster.
+    pub(super) fn finish(mut self, path: &Path) -> io::Result<Option<Self>> {
+        self.file.sync_all()?;
+        // Whoever makes a file of this name holds the lock on the one that it will be made from, which is this one.
+        if path.exists() {
+            fs::remove_file(&self.path)?;
+            return Ok(None);
+        }
+        fs::rename(&self.path, path)?;
+        path.clone_into(&mut self.path);
+        Ok(Some(self))
+    }
+
+    /// Fails where the file is gone, or another one has its name: what is written would be lost with it.
+    pub(super) fn is_in_place(&self) -> io::Result<()> {
+        let found = fs::metadata(&self.path)?;
+        if is_same(&found, &self.file.metadata()?) && found.len() > 0 {
+            return Ok(());
+        }
+        Err(io::Error::new(ErrorKind::NotFound, "the file was emptied or replaced while it was in use"))
+    }
+
+    fn lock(file: File, path: &Path) -> Result<Self, Unlocked> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file: Arc::new(file), path: path.to_owned() }),
+            Err(TryLockError::WouldBlock) => Err(Unlocked::InUse),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_same(found: &fs::Metadata, held: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (found.dev(), found.ino()) == (held.dev(), held.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    // A file that is in use cannot be replaced there.
+    true
+}
+
+/// What redb asks of a file. It takes no lock, and lets go of none: a database that is closed because of an error, to be
+/// opened again, leaves no moment in which another process could take the file.
+impl StorageBackend for LockedFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        read_at(&self.file, offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        write_at(&self.file, offset, data)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, data, offset)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    use std::io::{Read as _, Seek as _};
+    // One thread uses a store at a time.
+    file.seek(io::SeekFrom::Start(offset))?;
+    file.read_exact(out)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
+    use std::io::{Seek as _, Write as _};
+    file.seek(io::SeekFrom::Start(offset))?;
+    file.write_all(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RedbStore;
+    use crate::store::{Store as _, StoreError};
+
+    #[test]
+    fn r13_a_database_that_is_opened_again_after_an_error_leaves_no_moment_to_another_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("A.redb");
+        let mut store = RedbStore::open(&path).unwrap();
+        let epoch = store.take_epoch(7).unwrap();
+        // As after an error of the disk.
+        store.database = None;
+        assert!(matches!(RedbStore::open(&path), Err(StoreError::Locked { .. })));
+        store.check_epoch(epoch).unwrap();
+        assert_eq!(store.fields().unwrap().len(), 1);
+        std::fs::rename(&path, directory.path().join("elsewhere")).unwrap();
+        store.database = None;
+        assert!(store.fields().unwrap_err().may_be_retried(), "a file that is gone is not made anew");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_start_that_was_cut_off_while_the_file_was_made_leaves_nothing_in_the_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, begun) = (directory.path().join("A.redb"), directory.path().join("A.redb.new"));
+        std::fs::write(&begun, [0x5a; 5_000]).unwrap();
+        let mut store = RedbStore::open(&path).unwrap();
+        store.take_epoch(7).unwrap();
+        assert!(path.exists() && !begun.exists());
+        drop(store);
+        assert_eq!(RedbStore::open(&path).unwrap().fields().unwrap().len(), 1);
+    }
+}
