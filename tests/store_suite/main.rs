@@ -16,6 +16,7 @@ mod redb_file;
 mod redb_power;
 mod redis_answers;
 mod redis_bench;
+mod redis_damage;
 mod redis_disk;
 mod redis_edited;
 mod redis_network;
