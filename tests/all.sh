@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Passes all tests on a fresh Debian machine with Rust. Installs what they need where it is missing, and says so.
 #
-#   tests/all.sh            SIM_SEEDS, CORE_SEEDS, REDB_CUTS, PLANTED_SEEDS: sizes of the campaigns; PLANTED=0 leaves the
-#                           planted bugs out
+#   tests/all.sh            SIM_SEEDS, CORE_SEEDS, REDB_CUTS, REDIS_DAMAGES, REDIS_CUTS, PLANTED_SEEDS: sizes of the
+#                           campaigns; PLANTED=0 leaves the planted bugs out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
