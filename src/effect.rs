@@ -112,6 +112,15 @@ pub enum HaltReason {
         /// What the store holds, in words.
         held: String,
     },
+    /// A peer has heard another process of this node, as late as this one or later (R13).
+    Overtaken {
+        /// The peer that heard it.
+        peer: NodeId,
+        /// That process's epoch.
+        known: u64,
+        /// This process's.
+        own: u64,
+    },
     /// A peer knows this node under another incarnation: its disk was lost (R11).
     LostDisk {
         /// The peer that knows.
@@ -153,6 +162,13 @@ impl fmt::Display for HaltReason {
                 f,
                 "{peer} has seen {known} of this node, its store holds {held}: the store went back. Put the \
                  newest store back; if it is gone, leave this node off: the others go on without it"
+            ),
+            Self::Overtaken { peer, known, own } => write!(
+                f,
+                "{peer} has heard another process of this node, with epoch {known}, this one has {own}: another process \
+                 has taken this store since, or the store went back. If no other process of this node runs, put the \
+                 newest store back (where that was done after a start on an older one, just start again); if it is \
+                 gone, leave this node off: the others go on without it"
             ),
             Self::LostDisk { peer, known, own, nothing_settled } => {
                 write!(

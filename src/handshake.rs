@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::effect::{Effect, Record};
+use crate::effect::{Effect, HaltReason, Record};
 use crate::paxos::message::PROTOCOL_VERSION;
 use crate::paxos::{Hello, KnownOfYou, Message};
 use crate::types::{Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq};
@@ -310,6 +310,7 @@ impl Link {
         // What the peer has seen of another incarnation says nothing of this store: that it was another says it all.
         if hello.known.incarnation.is_none_or(|known| known == self.own.incarnation) {
             effects.push(act(LinkAction::Witness(hello.known.clone())));
+            effects.extend(self.overtaken(&hello));
         }
         // A process that voted once votes on: a HELLO that says otherwise is an older one, which was overtaken.
         let voted = self.greeted.is_some_and(|(epoch, votes)| epoch == hello.epoch && votes);
@@ -324,6 +325,19 @@ impl Link {
         }
         effects.extend(self.answer(&hello));
         effects
+    }
+
+    /// Every process raises the epoch of the store that it takes. If the peer has heard another one, as late as this or
+    /// later, then that one took the store from this one, or the store went back (R13). It is the only sign of the latter
+    /// where nothing but approvals was lost that no peer had seen yet.
+    fn overtaken(&self, hello: &Hello) -> Option<Effect<LinkAction>> {
+        let (own, known) = (self.own.epoch, hello.known.epoch?);
+        let overtaken = known != own && known.number >= own.number;
+        overtaken.then_some(Effect::Halt(HaltReason::Overtaken {
+            peer: self.peer,
+            known: known.number,
+            own: own.number,
+        }))
     }
 
     /// A HELLO back, unless the peer's shows that it has heard this process already.

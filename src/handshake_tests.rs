@@ -171,6 +171,26 @@ fn r11_a_new_connection_is_judged_before_anything_is_changed() {
 }
 
 #[test]
+fn r13_who_was_overtaken_by_another_process_of_its_name_stops() {
+    let known = |incarnation, number, token| {
+        let mut a = link("A", "B", 3);
+        let _ = a.on_connection(true);
+        let epoch = Some(Epoch { number, token });
+        let known = KnownOfYou { incarnation: Some(Incarnation(incarnation)), epoch, ..KnownOfYou::default() };
+        a.receive(Hello { known, ..hello_of(&link("B", "A", 1).on_connection(true)) }.into())
+    };
+    let stops = |known, effects: Vec<Effect<LinkAction>>| {
+        let reason = HaltReason::Overtaken { peer: node("B"), known, own: 3 };
+        effects.contains(&Effect::Halt(reason))
+    };
+    assert!(!stops(2, known(65, 2, 2)), "the process before this one");
+    assert!(!stops(3, known(65, 3, 3)), "this one");
+    assert!(stops(3, known(65, 3, 9)), "the store went back to where it was before that one took it");
+    assert!(stops(4, known(65, 4, 4)), "further, or that one took it from this one");
+    assert!(!stops(4, known(1, 4, 4)), "of another store");
+}
+
+#[test]
 fn a_peer_that_was_only_slow_is_heard_at_once() {
     let mut a = link("A", "B", 1);
     let _ = a.on_connection(true);

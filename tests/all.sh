@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Passes all tests on a fresh Debian machine with Rust. Installs what they need where it is missing, and says so.
 #
-#   tests/all.sh            SIM_SEEDS, CORE_SEEDS, REDB_CUTS, NEMESIS_SECONDS, PLANTED_SEEDS: sizes of the campaigns; PLANTED=0
-#                           leaves the planted bugs out; MODEL_SIZE=large and PROPTEST_CASES: more states, more cases
+#   tests/all.sh            SIM_SEEDS, CORE_SEEDS, REDB_CUTS, REDIS_DAMAGES, REDIS_CUTS, NEMESIS_SECONDS, PLANTED_SEEDS: sizes of
+#                           the campaigns; PLANTED=0 leaves the planted bugs out; MODEL_SIZE=large and PROPTEST_CASES: more
+#                           states, more cases
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

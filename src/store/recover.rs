@@ -201,6 +201,8 @@ impl Fields {
         let get = |name: &str| stored.get(name).ok_or_else(|| StoreError::missing(name));
         let identity: Identity = record::decode(field::IDENTITY, Kind::Identity, get(field::IDENTITY)?)?;
         let head: Head = record::decode(field::HEAD, Kind::Head, get(field::HEAD)?)?;
+        // Whoever takes the store looks at it by that. This is for whoever only looks.
+        record::decode::<Epoch>(field::EPOCH, Kind::Epoch, get(field::EPOCH)?)?;
         let mut fields = Self { identity, head, slot: None, peers: BTreeMap::new(), horizons: BTreeMap::new() };
         for (name, bytes) in stored {
             fields.take(name, bytes)?;

@@ -220,6 +220,12 @@ impl Store for RedisStore {
     }
 
     fn check_epoch(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        // A connection that is opened anew is looked at by that. One on which this fails is let go: nothing is written
+        // before the server was found good again.
+        if let Some(mut connection) = self.connection.take() {
+            connection.check_again(&self.address, &mut self.warned)?;
+            self.connection = Some(connection);
+        }
         let Found { word, what: found, .. } = self.run(EPOCH_SCRIPT, &[])?;
         match found {
             _ if word != "found" => Err(self.nonsense(StoreError::Unread)),

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a real server starts in real time")]
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ pub struct RedisServer {
     tls: bool,
     /// Given on the command line, after the configuration.
     overrides: Vec<String>,
+    /// What it finds in its environment besides.
+    environment: Vec<(String, String)>,
     process: Mutex<Option<Process>>,
 }
 
@@ -35,22 +38,28 @@ impl RedisServer {
 
     /// The same, with settings of its own: `["--appendonly", "no"]`.
     pub fn start_with(overrides: &[&str]) -> Self {
-        Self::start_as(false, overrides)
+        Self::start_as(false, overrides, &[])
+    }
+
+    /// One with more in its environment.
+    pub fn start_in(environment: &[(String, String)]) -> Self {
+        Self::start_as(false, &[], environment)
     }
 
     /// One that speaks TLS, with settings that say what it shows.
     pub fn start_tls(settings: &[String]) -> Self {
-        Self::start_as(true, &settings.iter().map(String::as_str).collect::<Vec<_>>())
+        Self::start_as(true, &settings.iter().map(String::as_str).collect::<Vec<_>>(), &[])
     }
 
-    fn start_as(tls: bool, overrides: &[&str]) -> Self {
+    fn start_as(tls: bool, overrides: &[&str], environment: &[(String, String)]) -> Self {
         // Between finding a port free and listening on it, somebody else may take it.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
             let directory = tempfile::tempdir().unwrap();
-            let server = Self { directory, port, tls, overrides, process: Mutex::new(None) };
-            if server.try_restart() {
+            let environment = environment.to_vec();
+            let server = Self { directory, port, tls, overrides, environment, process: Mutex::new(None) };
+            if server.starts() {
                 return server;
             }
         }
@@ -92,10 +101,11 @@ impl RedisServer {
 
     /// Starts it again on what it had written.
     pub fn restart(&self) {
-        assert!(self.try_restart(), "redis-server does not start again: {}", self.log());
+        assert!(self.starts(), "redis-server does not start again: {}", self.log());
     }
 
-    fn try_restart(&self) -> bool {
+    /// The same, where it may refuse what it finds: whether it did start.
+    pub fn starts(&self) -> bool {
         self.kill();
         let port = self.port.to_string();
         let ports: &[&str] = if self.tls { &["--port", "0", "--tls-port", &port] } else { &["--port", &port] };
@@ -106,6 +116,7 @@ impl RedisServer {
             .arg(self.directory.path())
             .args(["--logfile", "redis.log"])
             .args(&self.overrides)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -121,12 +132,31 @@ impl RedisServer {
             if self.answers() {
                 return true;
             }
-            if self.process().as_mut().unwrap().server.try_wait().unwrap().is_some() {
+            if self.has_ended() {
                 return false;
             }
             std::thread::yield_now();
         }
         false
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.process().as_mut().unwrap().server.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it has, and says whether it did within the time that a start may take.
+    pub fn ends(&self) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < START_MAX && !self.has_ended() {
+            std::thread::yield_now();
+        }
+        self.has_ended()
+    }
+
+    /// Where it keeps its log of changes.
+    pub fn log_directory(&self) -> PathBuf {
+        self.directory.path().join("appendonlydir")
     }
 
     fn answers(&self) -> bool {

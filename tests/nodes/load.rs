@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use paxos_banking::client::{Client, Outcome};
+use paxos_banking::client::{Client, ClientOptions, Outcome};
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{Action, Bank as SettledBank, Block, Genesis, Request, Wait};
 use paxos_banking::types::{Amount, TransferId};
@@ -58,6 +58,17 @@ impl Load {
             }
         };
         assert!(timeout(PATIENCE, waiting).await.is_ok(), "{homes:?} approve nothing: {before:?}, {:?}", approved());
+    }
+
+    /// One more transfer, for whose settlement nobody waits, with a client that is patient at each try.
+    pub async fn approves_one(&self, bank: &Bank, from: &str, to: &str) {
+        let options = ClientOptions { try_within: PATIENCE, ..ClientOptions::default() };
+        let client = Client::new(bank.addresses().split(','), options).unwrap();
+        let (from, to, amount) = (account(from), account(to), Amount::new(1));
+        let request = Request { id: client.new_id(), from, to, amount, wait: Wait::Local };
+        let outcome = client.transfer(request, PATIENCE).await.unwrap();
+        assert!(matches!(outcome, Outcome::Approved(_)), "{outcome:?}");
+        self.told.outcomes.lock().unwrap().push((request, outcome));
     }
 
     /// Ends the clients, has everything settled, and checks that each transfer is in every chain as often as its client

@@ -237,6 +237,11 @@ impl SimDisk {
         }
     }
 
+    /// A process starts on it, and ends before it does anything else.
+    pub fn raise_epoch(&self) {
+        self.0.disk.open().take_epoch(0).expect("the store is sound");
+    }
+
     /// The store is empty, as a new disk is.
     pub fn empty(&self) {
         self.set_damage(None);

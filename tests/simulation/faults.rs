@@ -339,6 +339,8 @@ impl<'a> Nemesis<'a> {
         self.world.kill(of).await;
         self.world.record.borrow_mut().gone_back.remove(&of);
         self.world.disks[&of].restore(newest);
+        // Peers have heard the process on the older copy: the first start on the newest store is told so and stops, too.
+        self.world.disks[&of].raise_epoch();
         self.world.set(Set::NoRounds(BTreeMap::new())).await;
     }
 

@@ -1,6 +1,6 @@
 //! No damage goes unnoticed: each is found when the store is loaded, and named (R13).
 
-use paxos_banking::store::{StoreError, Stream, read_blocks, recover};
+use paxos_banking::store::{StoreError, Stream, audit, read_blocks, recover};
 use paxos_banking::types::{Hasher, Height};
 
 use crate::bench::{Bench, dump, on_every_store};
@@ -30,8 +30,12 @@ fn expect_corrupt<T: std::fmt::Debug>(result: Result<T, StoreError>, expected: &
     }
 }
 
+/// A start and a check must find the same.
 fn load(bench: &dyn Bench) -> Result<State, StoreError> {
-    state(&mut *bench.open()?)
+    let audited = audit(&mut *bench.open()?);
+    let loaded = state(&mut *bench.open()?);
+    assert_eq!(audited.is_ok(), loaded.is_ok(), "{audited:?}, {loaded:?}");
+    loaded
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod bench;
 mod damage;
+#[path = "../common/disk.rs"]
+mod disk;
 mod power_disk;
 mod power_tally;
 mod power_truth;
@@ -14,6 +16,8 @@ mod redb_file;
 mod redb_power;
 mod redis_answers;
 mod redis_bench;
+mod redis_damage;
+mod redis_disk;
 mod redis_edited;
 mod redis_network;
 #[path = "../common/redis.rs"]

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use paxos_banking::store::{
-    Disk, RedisAddress, RedisCredentials, RedisStore, Store, StoreAddress, StoreError, patiently, recover,
+    Disk, Recovered, RedisAddress, RedisCredentials, RedisStore, Store, StoreAddress, StoreError, patiently, recover,
 };
 
 use crate::redis_bench::RedisBench;
@@ -103,6 +103,40 @@ fn a_setting_that_became_unsafe_is_found_when_the_store_connects_again() {
     let write = journal.write(Vec::new());
     assert!(matches!(store.write(&write), Err(StoreError::Unknown(_))));
     assert!(matches!(store.write(&write), Err(StoreError::Unsafe { .. })));
+}
+
+#[test]
+fn r13_a_setting_that_became_unsafe_on_a_connection_that_lives_is_found_by_the_next_look() {
+    let bench = RedisBench::new();
+    let mut store = bench.redis();
+    let Recovered { epoch, mut journal, .. } = recover(&mut store, &options()).unwrap();
+    for (setting, unsafe_value, needed) in [
+        ("appendonly", "no", "yes"),
+        ("appendfsync", "everysec", "always"),
+        ("no-appendfsync-on-rewrite", "yes", "no"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction"),
+    ] {
+        store.check_epoch(epoch).unwrap();
+        bench.server.cli(&["CONFIG", "SET", setting, unsafe_value]);
+        let look = store.check_epoch(epoch);
+        assert!(matches!(&look, Err(StoreError::Unsafe { setting: found, .. }) if found == setting), "{look:?}");
+        // Nor is anything written after it, before that is mended.
+        let write = journal.write(Vec::new());
+        assert!(matches!(store.write(&write), Err(StoreError::Unsafe { .. })));
+        bench.server.cli(&["CONFIG", "SET", setting, needed]);
+        // A log of changes that was switched on is begun anew.
+        while let Err(error) = store.write(&write) {
+            assert!(error.may_be_retried(), "{error}");
+        }
+    }
+    let address = RedisAddress { accept_unsafe: true, ..bench.server.address_unix().parse().unwrap() };
+    let mut accepting = RedisStore::open(address, node("A")).unwrap();
+    bench.server.cli(&["CONFIG", "SET", "appendfsync", "everysec"]);
+    accepting.check_epoch(epoch).unwrap();
+    bench.server.cli(&["CONFIG", "SET", "appendfsync", "always"]);
+    bench.server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let look = accepting.check_epoch(epoch);
+    assert!(matches!(&look, Err(StoreError::Unsafe { setting, .. }) if setting == "role"), "{look:?}");
 }
 
 #[test]

@@ -135,13 +135,36 @@ impl Connection {
     }
 
     fn check(&mut self, address: &RedisAddress, warned: &mut bool) -> Result<(), StoreError> {
-        let failed = |error: RedisError| not_opened(address, &error);
-        let info: String = self.ask(::redis::cmd("INFO")).map_err(failed)?;
-        let info = Info::parse(&info);
-        info.check(address)?;
-        if let Some(what) = info.not_yet() {
+        let info = self.info(address)?;
+        if let Some(what) = Info::parse(&info).not_yet() {
             return Err(StoreError::Unread(format!("{address}: {what}")));
         }
+        self.check_settings(address, warned)?;
+        if address.database != 0 {
+            let mut select = ::redis::cmd("SELECT");
+            select.arg(address.database);
+            self.ask::<()>(select).map_err(|error| match code(&error) {
+                Some("ERR") => StoreError::Open { path: address.to_string(), what: words(&error) },
+                _ => not_opened(address, &error),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Looks again at what somebody may have changed since: a connection outlives that.
+    pub(super) fn check_again(&mut self, address: &RedisAddress, warned: &mut bool) -> Result<(), StoreError> {
+        self.info(address)?;
+        self.check_settings(address, warned)
+    }
+
+    /// What it says of itself, once that is found to be a store.
+    fn info(&mut self, address: &RedisAddress) -> Result<String, StoreError> {
+        let info: String = self.ask(::redis::cmd("INFO")).map_err(|error| not_opened(address, &error))?;
+        Info::parse(&info).check(address)?;
+        Ok(info)
+    }
+
+    fn check_settings(&mut self, address: &RedisAddress, warned: &mut bool) -> Result<(), StoreError> {
         let found = self.unsafe_settings(address)?;
         if address.accept_unsafe {
             if !found.is_empty() && !std::mem::replace(warned, true) {
@@ -150,14 +173,6 @@ impl Connection {
             }
         } else if let Some(error) = found.into_iter().next() {
             return Err(error);
-        }
-        if address.database != 0 {
-            let mut select = ::redis::cmd("SELECT");
-            select.arg(address.database);
-            self.ask::<()>(select).map_err(|error| match code(&error) {
-                Some("ERR") => StoreError::Open { path: address.to_string(), what: words(&error) },
-                _ => failed(error),
-            })?;
         }
         Ok(())
     }

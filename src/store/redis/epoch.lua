@@ -14,10 +14,8 @@ end
 
 local stored = redis.call('HGET', KEYS[4], 'epoch')
 if #ARGV == 2 then
-  if stored == ARGV[2] then
-    return { 'done' }
-  end
-  if (stored and '+' .. stored or '-') == ARGV[1] then
+  -- What is there already is written again: the server may have read it from a log whose last sync never happened.
+  if stored == ARGV[2] or (stored and '+' .. stored or '-') == ARGV[1] then
     local reply = redis.pcall('HSET', KEYS[4], 'epoch', ARGV[2])
     if type(reply) == 'table' and reply.err then
       return reply

@@ -75,6 +75,8 @@ if stored_epoch ~= epoch then
   return { 'epoch', stored_epoch }
 end
 
+-- What is there already may have been read from a log whose last sync never happened, by a server that was killed before
+-- it: so something is written again, and the answer waits for its sync, and with it for that of all before.
 local function done()
   for _, append in ipairs(appends) do
     local trimmed = false
@@ -105,6 +107,10 @@ local function done()
     if redis.call('HGET', KEYS[4], name) then
       return { 'field', name }
     end
+  end
+  local reply = redis.pcall('HSET', KEYS[4], 'epoch', epoch)
+  if type(reply) == 'table' and reply.err then
+    return reply
   end
   return { 'done' }
 end

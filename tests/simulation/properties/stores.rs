@@ -102,6 +102,7 @@ pub fn r13_only_who_must_stops(node: NodeId, excuses: &BTreeSet<Excuse>, reason:
                 | (Excuse::LostDisk, HaltReason::LostDisk { .. } | HaltReason::WentBack { .. })
                 // To the older of two processes it looks the same: others know of what the newer one did.
                 | (Excuse::WentBack | Excuse::Replaced, HaltReason::WentBack { .. } | HaltReason::ForeignOwnEntry(_))
+                | (Excuse::WentBack | Excuse::Replaced, HaltReason::Overtaken { .. })
         )
     });
     hold(fits, || format!("R5, R13: {node} stopped, though nothing was done to it but {excuses:?}: {reason}"))
