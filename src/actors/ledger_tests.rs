@@ -166,7 +166,7 @@ async fn a_client_that_waits_for_settled_is_answered_once_the_block_is_durable()
     probes.durable();
     let answer = Answer::Approved(Approval { origin: node("A"), seq: Seq(1), height: Some(Height(1)) });
     let [first, second] = everybody_hears_of(&block);
-    probes.see([first, Answers(vec![(10, answer)]).into(), second]).await;
+    probes.see([Answers(vec![(10, answer)]).into(), first, second]).await;
 }
 
 #[actix_rt::test]
