@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +12,28 @@ use ::redb::StorageBackend;
 /// A file that this process alone uses.
 #[derive(Clone, Debug)]
 pub(super) struct LockedFile {
-    file: Arc<File>,
+    file: Arc<Lock>,
     path: PathBuf,
+}
+
+/// Lets go of its lock by name: a process that is just being started holds a copy of every open file for a moment, and
+/// with it the lock of one that was merely closed.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where that fails, closing it does the same a moment later.
+        let _ = self.0.unlock();
+    }
+}
+
+impl Deref for Lock {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
 }
 
 /// Why there is no locked file.
@@ -75,7 +96,7 @@ impl LockedFile {
 
     fn lock(file: File, path: &Path) -> Result<Self, Unlocked> {
         match file.try_lock() {
-            Ok(()) => Ok(Self { file: Arc::new(file), path: path.to_owned() }),
+            Ok(()) => Ok(Self { file: Arc::new(Lock(file)), path: path.to_owned() }),
             Err(TryLockError::WouldBlock) => Err(Unlocked::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
