@@ -25,7 +25,11 @@ pub enum LinkRefusal {
         ours: u32,
     },
     /// The peer belongs to another bank.
-    #[error("{peer} belongs to cluster {theirs}, this node to {ours}; compare nodes and opening balances")]
+    #[error(
+        "{peer} belongs to bank {}, this node to {}; compare --genesis, --opening and --peer at both",
+        .theirs.short(),
+        .ours.short()
+    )]
     Cluster {
         /// The peer.
         peer: NodeId,

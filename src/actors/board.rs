@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::message::{Happened, HelloHeard, LinkChanged, NodeEvent};
 use crate::effect::HaltReason;
+use crate::text::brief;
 use crate::types::{Hash, Height, NodeId};
 use crate::wire::client::{State, Status};
 
@@ -26,6 +27,20 @@ pub struct WhenHalted(pub oneshot::Sender<HaltReason>);
 #[rtype(result = "()")]
 pub struct Halted(pub HaltReason);
 
+/// Why a peer cannot be talked to, in words; or, with nothing to say, that it can be again.
+#[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
+#[rtype(result = "()")]
+pub struct PeerTrouble {
+    /// The peer.
+    pub peer: NodeId,
+    /// What is wrong.
+    pub what: Option<String>,
+}
+
+/// Longest reason for one peer, and how many peers are named with theirs.
+const TROUBLE_MAX: usize = 240;
+const NAMED_MAX: usize = 4;
+
 /// Enough for the events of a whole round, many times over.
 const MAILBOX: usize = 4_096;
 
@@ -33,6 +48,9 @@ const MAILBOX: usize = 4_096;
 pub struct Board {
     status: Status,
     heights: BTreeMap<NodeId, Height>,
+    /// The peers that have said that they know this node.
+    cleared: BTreeSet<NodeId>,
+    troubles: BTreeMap<NodeId, String>,
     halted: Option<HaltReason>,
     waiting: Vec<oneshot::Sender<HaltReason>>,
     listener: Option<Recipient<Halted>>,
@@ -59,19 +77,50 @@ impl Board {
             // Whoever answers over a socket adds it: no role of a node looks at a clock.
             clock_ms: None,
         };
-        Self { status, heights: BTreeMap::new(), halted: None, waiting: Vec::new(), listener: None }
+        Self {
+            status,
+            heights: BTreeMap::new(),
+            cleared: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            halted: None,
+            waiting: Vec::new(),
+            listener: None,
+        }
     }
 
     /// What keeps a node that has not stopped from doing all that its state promises.
-    fn trouble(&self) -> Option<&'static str> {
+    fn trouble(&self) -> Option<String> {
         let Status { state, homes, peers_up, .. } = &self.status;
         match state {
-            State::Baby => Some("its store is new: it waits until every peer has said that it knows it"),
+            State::Baby => {
+                let rule = "its store is new: it waits until every peer has said that it knows it";
+                Some(format!("{rule}{}", self.missing("; missing: ", &self.cleared)))
+            }
             State::Zombie | State::Ready if peers_up.len() < homes.len() / 2 => {
-                Some("no majority can be reached: nothing is settled, and only what the balance covers is approved")
+                let rule =
+                    "no majority can be reached: nothing is settled, and only what the balance covers is approved";
+                Some(format!("{rule}{}", self.missing("; not reached: ", peers_up)))
             }
             _ => None,
         }
+    }
+
+    /// The peers that are not among `there`, each with why, behind a heading; nothing where none is missing.
+    fn missing(&self, heading: &str, there: &BTreeSet<NodeId>) -> String {
+        let Status { node, homes, peers_up, .. } = &self.status;
+        let missing: Vec<&NodeId> = homes.keys().filter(|peer| *peer != node && !there.contains(*peer)).collect();
+        let why = |peer: &&NodeId| match self.troubles.get(*peer) {
+            Some(trouble) => format!("{peer} ({trouble})"),
+            None if peers_up.contains(*peer) => format!("{peer} (it is there, and has not said it yet)"),
+            // Of two nodes, the one with the smaller name dials.
+            None if *peer < node => format!("{peer} (it has to connect to this node, and has not)"),
+            None => peer.to_string(),
+        };
+        let mut told: Vec<String> = missing.iter().take(NAMED_MAX).map(why).collect();
+        if missing.len() > NAMED_MAX {
+            told.push(format!("{} more", missing.len() - NAMED_MAX));
+        }
+        if told.is_empty() { String::new() } else { format!("{heading}{}", told.join(", ")) }
     }
 
     fn take(&mut self, event: Happened) {
@@ -91,7 +140,10 @@ impl Board {
                     status.peers_up.remove(&peer);
                 }
             }
-            Happened::Heard(HelloHeard { peer, height, client_address, .. }) => {
+            Happened::Heard(HelloHeard { peer, knows, height, client_address }) => {
+                if knows.is_some() {
+                    self.cleared.insert(peer);
+                }
                 let highest = self.heights.entry(peer).or_default();
                 *highest = height.max(*highest);
                 status.homes.insert(peer, client_address);
@@ -129,13 +181,24 @@ impl Handler<NodeEvent> for Board {
     }
 }
 
+impl Handler<PeerTrouble> for Board {
+    type Result = ();
+
+    fn handle(&mut self, PeerTrouble { peer, what }: PeerTrouble, _: &mut Context<Self>) {
+        match what {
+            Some(what) => drop(self.troubles.insert(peer, brief(&what, TROUBLE_MAX))),
+            None => drop(self.troubles.remove(&peer)),
+        }
+    }
+}
+
 impl Handler<ReadStatus> for Board {
     type Result = MessageResult<ReadStatus>;
 
     fn handle(&mut self, _: ReadStatus, _: &mut Context<Self>) -> Self::Result {
         let longest = self.heights.values().max().copied().unwrap_or_default();
         let behind = longest.0.saturating_sub(self.status.height.0);
-        let reason = self.status.reason.clone().or_else(|| self.trouble().map(str::to_owned));
+        let reason = self.status.reason.clone().or_else(|| self.trouble());
         MessageResult(Status { behind, reason, ..self.status.clone() })
     }
 }
@@ -222,5 +285,30 @@ mod tests {
         assert_eq!(status.homes, homes.into());
         tell(&board, Happened::Link(LinkChanged { peer, up: false, votes: false }));
         assert_eq!(board.send(ReadStatus).await.unwrap().peers_up.len(), 0);
+    }
+
+    #[actix_rt::test]
+    async fn who_waits_for_peers_says_for_whom_and_why_they_are_not_there() {
+        let board = board();
+        let trouble = |peer: &str, what: Option<&str>| PeerTrouble { peer: node(peer), what: what.map(str::to_owned) };
+        tell(&board, Happened::Started { admitted: false, height: Height(0), tip: genesis().id() });
+        let reason = async || board.send(ReadStatus).await.unwrap().reason.unwrap_or_default();
+        assert!(reason().await.ends_with("; missing: B, C"), "{}", reason().await);
+        board.do_send(trouble("B", Some("refused: another bank")));
+        board.do_send(trouble("C", Some(&"x".repeat(10_000))));
+        let told = reason().await;
+        assert!(told.contains("missing: B (refused: another bank), C (xxx") && told.len() < 500, "{told}");
+        board.do_send(trouble("C", None));
+        let (knows, client_address) = (Some(Incarnation(1)), None);
+        let heard = |peer, knows| HelloHeard { peer, knows, height: Height(0), client_address: client_address.clone() };
+        tell(&board, Happened::Heard(heard(node("C"), None)));
+        assert!(reason().await.ends_with("(refused: another bank), C"), "C was heard, and did not know this node");
+        tell(&board, Happened::Heard(heard(node("C"), knows)));
+        assert!(reason().await.ends_with("; missing: B (refused: another bank)"), "{}", reason().await);
+        tell(&board, Happened::Admitted);
+        let told = reason().await;
+        assert!(told.contains("no majority") && told.contains("not reached: B (refused: another bank), C"), "{told}");
+        tell(&board, Happened::Link(LinkChanged { peer: node("C"), up: true, votes: true }));
+        assert_eq!(reason().await, "", "with a majority there is nothing to tell");
     }
 }

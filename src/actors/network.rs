@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message as ActixMessage};
+use actix::{Actor, AsyncContext, Context, Handler, Message as ActixMessage, Recipient};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
 use super::accept::Seldom;
+use super::board::PeerTrouble;
 use super::message::{Connected, Incoming, Outgoing};
 use super::task::Task;
 use crate::actors::links::LinkPort;
@@ -84,6 +85,8 @@ pub struct TcpNetwork {
     opened: u64,
     /// What was last logged of a peer that cannot be talked to, so that it is not logged with each attempt.
     troubles: BTreeMap<String, String>,
+    /// Who tells people why a peer is not there.
+    board: Recipient<PeerTrouble>,
     /// Of what those do who connect to this node.
     lines: Seldom,
     tasks: Vec<Task>,
@@ -124,13 +127,14 @@ impl Bulky {
 
 impl TcpNetwork {
     /// The network of node `me`, which accepts on `listener` and finds its peers at `addresses` (host and port). Nothing
-    /// is said or heard before the node's links are attached.
+    /// is said or heard before the node's links are attached. `board` hears why a peer cannot be talked to.
     pub fn new(
         me: NodeId,
         listener: TcpListener,
         addresses: BTreeMap<NodeId, String>,
         timing: NetworkTiming,
         entropy: Entropy,
+        board: Recipient<PeerTrouble>,
     ) -> Self {
         Self {
             me,
@@ -141,6 +145,7 @@ impl TcpNetwork {
             connections: BTreeMap::new(),
             opened: 0,
             troubles: BTreeMap::new(),
+            board,
             lines: Seldom::default(),
             tasks: Vec::new(),
         }
@@ -248,6 +253,12 @@ impl Handler<Trouble> for TcpNetwork {
     type Result = ();
 
     fn handle(&mut self, Trouble { who, what, serious, dialled }: Trouble, _: &mut Context<Self>) {
+        // An attempt that fails while a connection works, by somebody who only says that he is the peer, tells nothing.
+        let peer = who.parse().ok().filter(|peer| self.addresses.contains_key(peer));
+        if let Some(peer) = peer.filter(|peer| what.is_none() || !self.connections.contains_key(peer)) {
+            // Where it is lost, the next attempt tells again.
+            drop(self.board.try_send(PeerTrouble { peer, what: what.clone() }));
+        }
         let Some(what) = what else {
             self.troubles.remove(&who);
             return;

@@ -36,7 +36,7 @@ pub struct PersistenceActor {
     /// Writes that went before a reader who was waiting.
     passed: u32,
     failures: u32,
-    /// What the last failure was, until the store writes again.
+    /// Why nothing can be written, in words, until the store answers again.
     trouble: Option<String>,
     halted: bool,
 }
@@ -120,9 +120,7 @@ impl PersistenceActor {
         ctx.spawn(written.map(|result, actor, ctx| match result {
             Ok(()) => {
                 actor.failures = 0;
-                if actor.trouble.take().is_some() {
-                    info!("the store writes again");
-                }
+                actor.recovered();
                 actor.durable = actor.journal.head().clone();
                 let acks = actor.under_way.take().map(|done| done.acks).unwrap_or_default();
                 for (reply_to, ticket) in acks {
@@ -134,7 +132,7 @@ impl PersistenceActor {
                 let delay = actor.timing.retry_min.saturating_mul(1 << actor.failures.min(16));
                 let delay = delay.min(actor.timing.retry_max);
                 actor.failures += 1;
-                actor.trouble = Some(error.to_string());
+                actor.trouble = Some(trouble(&error));
                 // Often in the beginning, then ever more seldom: a store may be away for hours.
                 if actor.failures.is_power_of_two() {
                     let attempt = actor.failures;
@@ -156,11 +154,24 @@ impl PersistenceActor {
         ctx.spawn(looked.map(|owned, actor, ctx| {
             actor.reading = false;
             match owned {
-                Err(error) if !error.may_be_retried() => actor.halt(&error),
-                // A store that does not answer has not said that it is another's.
-                _ => actor.proceed(ctx),
+                Err(error) if !error.may_be_retried() => return actor.halt(&error),
+                // A store that does not answer has not said that it is another's; nor will it take the next write.
+                Err(error) => {
+                    if actor.trouble.replace(trouble(&error)).is_none() {
+                        warn!(%error, "nothing can be written until the store answers");
+                    }
+                }
+                // While a write fails, nobody looks.
+                Ok(()) => actor.recovered(),
             }
+            actor.proceed(ctx);
         }));
+    }
+
+    fn recovered(&mut self) {
+        if self.trouble.take().is_some() {
+            info!("the store answers again");
+        }
     }
 
     fn halt(&mut self, error: &StoreError) {
@@ -168,6 +179,18 @@ impl PersistenceActor {
         self.halted = true;
         self.node.do_send(Halt(HaltReason::Store(error.to_string())));
     }
+}
+
+/// What people are told of a node whose store fails in a way that may pass.
+fn trouble(error: &StoreError) -> String {
+    let what = match error {
+        StoreError::NotWritten(what) | StoreError::Unknown(what) | StoreError::Unread(what) => what.clone(),
+        error => error.to_string(),
+    };
+    format!(
+        "this node cannot write to its store ({what}): it approves and settles nothing until it can; mend that \
+         (make room, start the server), and it goes on by itself"
+    )
 }
 
 impl Actor for PersistenceActor {

@@ -25,8 +25,8 @@ type Open<T> = Option<oneshot::Sender<Result<T, StoreError>>>;
 struct Calls {
     writes: Vec<(Arc<Write>, Open<()>)>,
     reads: Vec<(BlocksRequest, Open<Vec<Arc<Block>>>)>,
-    /// Another process took the store.
-    taken: bool,
+    /// How a look at the store ends.
+    look: Option<StoreError>,
 }
 
 /// A store whose calls end when and how the test says.
@@ -66,8 +66,8 @@ impl StoreHost for Script {
     }
 
     fn check_epoch(&mut self, _: Epoch) -> StoreFuture<()> {
-        let taken = self.0.borrow().taken;
-        Box::pin(async move { if taken { Err(StoreError::Fenced) } else { Ok(()) } })
+        let look = self.0.borrow().look.clone();
+        Box::pin(async move { look.map_or(Ok(()), Err) })
     }
 
     fn read_blocks(&mut self, request: BlocksRequest, _: usize) -> StoreFuture<Vec<Arc<Block>>> {
@@ -95,6 +95,12 @@ impl Fixture {
     /// A role that has a mailbox of its own asks for a write.
     fn persist(&self, role: &str, ticket: u64, record: Record) {
         self.persistence.do_send(Persist { records: vec![record], ticket, reply_to: self.probes.peer(role) });
+    }
+
+    async fn trouble(&self) -> Option<String> {
+        let (reply_to, view) = oneshot::channel();
+        self.persistence.do_send(ReadHead(reply_to));
+        view.await.unwrap().trouble
     }
 
     fn read(&self, to: u64) -> oneshot::Receiver<BlocksRead> {
@@ -212,10 +218,38 @@ async fn r13_a_process_that_was_replaced_stops_though_it_has_nothing_to_write() 
     let fixture = Fixture::start();
     fixture.probes.pass(HOURS).await;
     fixture.probes.see_nothing().await;
-    fixture.script.0.borrow_mut().taken = true;
+    fixture.script.0.borrow_mut().look = Some(StoreError::Fenced);
     fixture.probes.pass(HOURS).await;
     fixture.probes.see([Halt(HaltReason::Store(StoreError::Fenced.to_string())).into()]).await;
     assert_eq!(fixture.script.writes().len(), 0);
+}
+
+#[actix_rt::test]
+async fn a_store_that_does_not_answer_a_look_is_told_of_until_it_does() {
+    let fixture = Fixture::start();
+    fixture.probes.pass(LOOK).await;
+    assert_eq!(fixture.trouble().await, None);
+    fixture.script.0.borrow_mut().look = Some(StoreError::NotWritten("redis://x: Connection refused".to_owned()));
+    fixture.probes.pass(LOOK).await;
+    let told = fixture.trouble().await.unwrap();
+    assert!(told.starts_with("this node cannot write to its store (redis://x: Connection refused): "), "{told}");
+    fixture.script.0.borrow_mut().look = None;
+    // A write that fails keeps its own trouble, whatever a look would find.
+    fixture.persist("B", 1, promise(1));
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Err(StoreError::NotWritten("no space is left".to_owned())));
+    fixture.probes.pass(LOOK * 2).await;
+    assert!(fixture.trouble().await.unwrap().contains("(no space is left)"));
+    fixture.probes.pass(RETRY).await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(1).into()]).await;
+    assert_eq!(fixture.trouble().await, None);
+    fixture.script.0.borrow_mut().look = Some(StoreError::Unread("gone".to_owned()));
+    fixture.probes.pass(LOOK).await;
+    assert!(fixture.trouble().await.is_some());
+    fixture.script.0.borrow_mut().look = None;
+    fixture.probes.pass(LOOK).await;
+    assert_eq!(fixture.trouble().await, None, "a look is enough to see that it is back");
 }
 
 #[actix_rt::test]

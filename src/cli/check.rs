@@ -1,6 +1,7 @@
 //! `paxbank check`: verifies stores that no node is using, and compares their chains.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -73,7 +74,18 @@ pub(super) fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn read(file: &Path) -> Result<Audit, Failure> {
     let audited = RedbStore::open(file).and_then(|mut store| audit(&mut store));
-    audited.map_err(|error| failure(&file.display().to_string(), &error))
+    audited.map_err(|error| match (&error, std::fs::OpenOptions::new().read(true).write(true).open(file)) {
+        (StoreError::Open { .. }, Err(refused)) if only_read(refused.kind()) => Failure::usage(format!(
+            "{} may only be read: {refused}; check opens a store for writing, since a node that was killed left the end \
+             of its last write to whoever opens it next: run it as the user who owns the file, or check a copy",
+            file.display()
+        )),
+        _ => failure(&file.display().to_string(), &error),
+    })
+}
+
+fn only_read(refused: ErrorKind) -> bool {
+    matches!(refused, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 fn redis(address: &RedisAddress) -> Result<Vec<Audit>, Failure> {

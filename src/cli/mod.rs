@@ -190,7 +190,7 @@ fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command, output } = arguments;
     let result = match command {
         Command::Node(node) => node.run().map(Finished::from),
-        Command::Config(config) => config.run().map(Finished::from),
+        Command::Config(config) => config.run(),
         Command::Ask(ask) => ask.run(output),
         Command::Check(check) => check.run().map(Finished::from),
         Command::Demo(demo) => demo.run(output),

@@ -14,13 +14,17 @@ use tracing::{Level, info, warn};
 
 use self::flags::LogFormat;
 pub(super) use self::flags::NodeFlags;
+use super::check::files;
 use super::signals::Signals;
 use super::{Failure, Report, log};
 use crate::actors::network::NetworkTiming;
 use crate::entropy::Entropy;
+use crate::ledger::Genesis;
 use crate::node::server::{Server, ServerConfig};
 use crate::node::{NodeConfig, abort_on_panic};
+use crate::render::nodes_text;
 use crate::store::{Disk, STORE_WAIT, StoreAddress, StoreError, patiently};
+use crate::types::NodeId;
 use crate::wire::client::{State, Status};
 
 /// Runs one node: it approves transfers out of its accounts, and settles them with its peers.
@@ -82,7 +86,9 @@ impl RunNode {
         }
         let address = flags.redis.log_in(address).map_err(Failure::usage)?;
         let (id, cluster) = (flags.id, genesis.id());
-        patiently(STORE_WAIT, || address.check(id, cluster)).await.map_err(|error| cannot_start(&error))?;
+        let checked = patiently(STORE_WAIT, || address.check(id, cluster)).await;
+        checked.map_err(|error| of_another_bank(cannot_start(&error), &error, &genesis))?;
+        warn_of_another_store(&address, id);
         let store = address.open_patiently(id, &Disk::new(), STORE_WAIT).await;
         let config = ServerConfig {
             node: NodeConfig {
@@ -113,6 +119,32 @@ impl NodeFlags {
         // A name stays a name, so that it is resolved where it is used; port 0 becomes the port that was given.
         let host = self.client_listen.rsplit_once(':').map_or(self.client_listen.as_str(), |(host, _)| host);
         Ok(format!("{host}:{}", at.port()))
+    }
+}
+
+/// The store tells of its bank; this tells of the one that was configured.
+fn of_another_bank(failure: Failure, error: &StoreError, genesis: &Genesis) -> Failure {
+    match error {
+        StoreError::OtherBank { .. } => {
+            let (nodes, total) = (nodes_text(genesis.nodes()), genesis.total());
+            let message = format!(
+                "{}. This node was to start with nodes {nodes}, {total} in all in the beginning",
+                failure.message
+            );
+            Failure { message, ..failure }
+        }
+        _ => failure,
+    }
+}
+
+/// Whoever mistypes a name gets a new and empty store beside the one that is meant.
+fn warn_of_another_store(address: &StoreAddress, id: NodeId) {
+    let StoreAddress::Redb(directory) = address else { return };
+    let files = files(directory).unwrap_or_default();
+    let names: Vec<_> = files.iter().filter_map(|file| file.file_stem()?.to_str()).collect();
+    if !names.is_empty() && !names.contains(&id.as_str()) {
+        let (directory, others) = (directory.display(), names.join(", "));
+        warn!("{directory} holds the store of {others}, and none of {id}: a new, empty one is made there for {id}");
     }
 }
 

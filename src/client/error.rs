@@ -74,6 +74,9 @@ pub enum ClientError {
     /// No node that could answer was reached, and nothing was sent.
     #[error("{0}")]
     NoNode(Arc<NodeError>),
+    /// The home was not ready at any try, so that it took nothing in: nothing was decided, nor will be.
+    #[error("{0}; try again once it is ready")]
+    NotReady(Arc<NodeError>),
     /// Another node or another bank is where this one was expected; nothing was sent.
     #[error("{0}")]
     WrongPlace(Arc<NodeError>),
@@ -107,9 +110,12 @@ impl ClientError {
         }
     }
 
-    /// Whether a call that ended so may have reached a node.
+    /// Whether a node may have taken in what a call that ended so asked for.
     pub fn may_have_been_sent(&self) -> bool {
-        !matches!(self, Self::NoAddress | Self::NoNode(_) | Self::WrongPlace(_) | Self::UnknownNode(_))
+        !matches!(
+            self,
+            Self::NoAddress | Self::NoNode(_) | Self::NotReady(_) | Self::WrongPlace(_) | Self::UnknownNode(_)
+        )
     }
 
     /// What was wrong at the node that was asked last.
@@ -117,6 +123,7 @@ impl ClientError {
         match self {
             Self::NoAddress | Self::Conflict(_) => None,
             Self::NoNode(error)
+            | Self::NotReady(error)
             | Self::WrongPlace(error)
             | Self::UnknownNode(error)
             | Self::Failed(error)
@@ -131,7 +138,7 @@ impl ClientError {
             Self::NoNode(_) => "no_node",
             Self::UnknownNode(_) => "unknown_node",
             Self::Conflict(_) => "conflict",
-            Self::WrongPlace(error) | Self::Failed(error) | Self::Late(error) => error.code(),
+            Self::NotReady(error) | Self::WrongPlace(error) | Self::Failed(error) | Self::Late(error) => error.code(),
         }
     }
 }

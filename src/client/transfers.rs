@@ -71,11 +71,16 @@ impl Order for NewAccount {
 /// What is known of one order while it is not decided.
 #[derive(Clone, Copy, Default)]
 struct Open {
-    /// Whether any try may have reached a node.
+    /// Whether any try may have been taken in.
     sent: bool,
+    /// Whether the home answered a try that it was not ready, and so took nothing of it in.
+    turned_away: bool,
     /// Approved, and not settled yet as far as is known.
     approved: Option<Approval>,
 }
+
+/// What a home that is not ready yet says.
+const NOT_READY: &str = "it has not caught up yet, nothing is decided";
 
 /// The orders of one home.
 struct Queue<'a, T> {
@@ -104,7 +109,8 @@ impl Client {
     ///
     /// # Errors
     /// All of them say that this call executed nothing: [`ClientError::NoNode`], [`ClientError::WrongPlace`] and
-    /// [`ClientError::UnknownNode`] that nothing was sent, [`ClientError::Conflict`] that the id was used before.
+    /// [`ClientError::UnknownNode`] that nothing was sent, [`ClientError::NotReady`] that its home took nothing in,
+    /// [`ClientError::Conflict`] that the id was used before.
     pub async fn transfer(&self, request: Request, deadline: Duration) -> Result<Outcome, ClientError> {
         let Request { id, from, to, amount, wait } = request;
         let mut outcomes = self.orders(&[Transfer(id, from, to, amount)], wait, deadline).await;
@@ -287,7 +293,7 @@ impl<T: Order> Queue<'_, T> {
         let id = self.orders[index].id();
         let result = match answer {
             Answer::Approved(approval) if approval.height.is_none() && self.wait == Wait::Settled => {
-                self.open.insert(index, Open { sent: true, approved: Some(approval) });
+                self.open.insert(index, Open { sent: true, approved: Some(approval), ..Open::default() });
                 return Err((FailureCode::TimedOut, "it is approved, and not settled yet"));
             }
             Answer::Approved(approval) => {
@@ -312,7 +318,11 @@ impl<T: Order> Queue<'_, T> {
                 return self.undecided(index, FailureCode::Busy, "too much is waiting there, nothing is decided");
             }
             Answer::NotReady => {
-                return self.undecided(index, FailureCode::NotReady, "it has not caught up yet, nothing is decided");
+                // A home that is ready stays so until its process ends: nothing of this id is under way there.
+                if let Some(open) = self.open.get_mut(&index) {
+                    open.turned_away = true;
+                }
+                return Err((FailureCode::NotReady, NOT_READY));
             }
             Answer::Pending => {
                 return self.undecided(index, FailureCode::TimedOut, "a settlement must decide, and is not over yet");
@@ -353,9 +363,13 @@ impl<T: Order> Queue<'_, T> {
     /// What can be said of those that are left.
     fn finish(mut self) -> Vec<(usize, Result<Outcome, ClientError>)> {
         let within = self.deadline;
-        for (index, Open { sent, approved }) in std::mem::take(&mut self.open) {
+        for (index, Open { sent, turned_away, approved }) in std::mem::take(&mut self.open) {
             let result = match (approved, &self.last) {
                 (Some(approval), _) => Ok(Outcome::Approved(approval)),
+                // What came after that, as a home that went away, is no reason to fear for what never was taken in.
+                (None, _) if turned_away && !sent => {
+                    Err(ClientError::NotReady(NodeError::undecided(self.home, FailureCode::NotReady, NOT_READY)))
+                }
                 (None, Some(error)) if !sent => match ClientError::of(error.clone()) {
                     // Others of this home were answered: this one's turn never came, which is for the deadline to tell.
                     ClientError::Late(_) | ClientError::Failed(_) => {

@@ -70,7 +70,8 @@ impl Server {
         let (id, genesis) = (node.id, Arc::new(node.genesis.clone()));
         info!(node = %id, store = store.describe(), "this is its store");
         let board = Board::new(id, genesis.nodes(), store.describe(), node.client_address.clone()).start();
-        let network = TcpNetwork::new(id, peer_listener, peers, network, entropy.split()).start();
+        let network = TcpNetwork::new(id, peer_listener, peers, network, entropy.split(), board.clone().recipient());
+        let network = network.start();
         let seams = Seams {
             store: Box::new(StoreThread::spawn(store)?),
             network: network.clone().recipient(),

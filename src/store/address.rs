@@ -16,6 +16,8 @@ pub const STORE_WAIT: Duration = Duration::from_secs(10);
 
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_millis(500);
+/// How often it is told what is waited for.
+const TOLD_EACH: Duration = Duration::from_secs(4);
 
 /// The address of the stores of one or more nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,10 +146,14 @@ impl StoreAddress {
 pub async fn patiently<T>(wait: Duration, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
     let began = Instant::now();
     let mut pause = RETRY_MIN;
+    let mut told: Option<Instant> = None;
     loop {
         match attempt() {
             Err(error) if error.may_be_retried() && began.elapsed() < wait => {
-                info!(%error, "waiting for the store");
+                if told.is_none_or(|told| told.elapsed() >= TOLD_EACH) {
+                    told = Some(Instant::now());
+                    info!(%error, "waiting for the store");
+                }
                 sleep(pause.min(wait.saturating_sub(began.elapsed()))).await;
                 pause = (pause * 2).min(RETRY_MAX);
             }

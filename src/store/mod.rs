@@ -28,7 +28,7 @@ pub use journal::{Accepted, Head, Journal};
 pub use memory::{Disk, Fault, MemoryStore};
 pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
-pub use redis::{RedisAddress, RedisCredentials, RedisPlace, RedisStore, RedisTls, RedisTlsError};
+pub use redis::{RedisAddress, RedisCredentials, RedisMemory, RedisPlace, RedisStore, RedisTls, RedisTlsError};
 
 /// An ordered sequence of records with ascending ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,13 +154,13 @@ pub trait Store: Send {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The write did certainly not happen.
-    #[error("the store did not write ({0}); the same write may be repeated")]
+    #[error("the store did not write ({0}); nothing was changed, try again")]
     NotWritten(String),
     /// The write happened, or it did not.
-    #[error("the store did not say whether it wrote ({0}); only the identical write may follow")]
+    #[error("the store did not say whether it wrote ({0}); try again, nothing is written twice")]
     Unknown(String),
     /// A read failed; nothing is known to be damaged.
-    #[error("the store could not be read ({0}); the read may be repeated")]
+    #[error("the store could not be read ({0}); nothing in it was found damaged, try again")]
     Unread(String),
     /// Another process took the store.
     #[error("another process has taken this store since; this one must stop, only one may own a store")]
@@ -229,16 +229,12 @@ pub enum StoreError {
         path: String,
     },
     /// The server may lose what it acknowledged, or does not do what a store must.
-    #[error("{address} is no safe store: {setting} is {found}, and must be {needed}; {}", mend(setting, needed))]
+    #[error("{address} is no safe store: {}; {}", listed(settings), mend(address, settings))]
     Unsafe {
         /// The server.
         address: String,
-        /// Which of its settings.
-        setting: String,
-        /// What it is.
-        found: String,
-        /// What it must be.
-        needed: String,
+        /// Its settings that are not as they must be; at least one.
+        settings: Vec<UnsafeSetting>,
     },
     /// The server does not take this node for a user who may use it.
     #[error("{address} does not let this node in: {what}")]
@@ -266,16 +262,39 @@ pub enum StoreError {
     },
 }
 
-fn mend(setting: &str, needed: &str) -> String {
-    match setting {
-        "role" => {
+/// A setting of a server that is not as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsafeSetting {
+    /// Which.
+    pub name: String,
+    /// What it is.
+    pub found: String,
+    /// What it must be.
+    pub needed: String,
+}
+
+fn listed(settings: &[UnsafeSetting]) -> String {
+    let one =
+        |UnsafeSetting { name, found, needed }: &UnsafeSetting| format!("{name} is {found}, and must be {needed}");
+    settings.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn mend(address: &str, settings: &[UnsafeSetting]) -> String {
+    match settings.first().map(|setting| setting.name.as_str()) {
+        Some("role") => {
             "give the address of the master. A replica that is made one is a lost disk: it may lack the end".into()
         }
-        "redis_version" | "cluster_enabled" => "give the address of another Redis".into(),
-        _ => format!(
-            "start it with this project's redis.conf, or put `{setting} {needed}` into its own, or say \
-             `redis-cli CONFIG SET {setting} {needed}`"
-        ),
+        Some("redis_version" | "cluster_enabled") => "give the address of another Redis".into(),
+        _ => {
+            let cli = address.parse().as_ref().map_or_else(|_| "redis-cli".to_owned(), RedisAddress::command);
+            let set =
+                |UnsafeSetting { name, needed, .. }: &UnsafeSetting| format!("`{cli} CONFIG SET {name} {needed}`, ");
+            format!(
+                "start it with this project's redis.conf, or say {}and `{cli} CONFIG REWRITE`, so that it outlasts a \
+                 restart",
+                settings.iter().map(set).collect::<String>()
+            )
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod connection;
 mod tls;
 
 pub use address::{RedisAddress, RedisCredentials, RedisPlace};
+pub use connection::RedisMemory;
 use connection::{Call, Connection, code};
 pub use tls::{RedisTls, RedisTlsError};
 
@@ -88,7 +89,18 @@ impl RedisStore {
     /// As [`RedisStore::open`], where it is not there, or cannot be a store whatever it is set to.
     pub fn faults(address: &RedisAddress) -> Result<Vec<StoreError>, StoreError> {
         let any = RedisAddress { accept_unsafe: true, ..address.clone() };
-        Connection::open(&any, &mut true)?.unsafe_settings(address)
+        let found = Connection::open(&any, &mut true)?.unsafe_settings(address)?;
+        let fault = |setting| StoreError::Unsafe { address: address.to_string(), settings: vec![setting] };
+        Ok(found.into_iter().map(fault).collect())
+    }
+
+    /// How much memory the Redis uses, and how much it may: one that is full takes no writes.
+    ///
+    /// # Errors
+    /// As [`RedisStore::faults`].
+    pub fn memory(address: &RedisAddress) -> Result<RedisMemory, StoreError> {
+        let any = RedisAddress { accept_unsafe: true, ..address.clone() };
+        Connection::open(&any, &mut true)?.memory(address)
     }
 
     /// The nodes of which the Redis holds any key, by name.

@@ -83,20 +83,27 @@ async fn what_is_wrong_with_nodes_is_told_with_what_to_do() {
     let stopped = start(&mut bank, "A", |status| {
         (status.state, status.reason) = (State::Stopped, Some("the store went back".to_owned()));
     });
+    let failing = start(&mut bank, "C", |status| {
+        status.behind = 1;
+        status.reason = Some("this node cannot write to its store (full): it approves nothing".to_owned());
+    });
     let other = bank.start_bare("B", |_| {
         let message = "this node speaks 7".to_owned();
         vec![Act::Tell(Told::Failed(Failure { code: FailureCode::Version, message }))]
     });
-    let nodes = format!("{},{}", stopped.address, other.address);
+    let nodes = format!("{},{},{}", stopped.address, other.address, failing.address);
     let (status, value) = json_of(&["doctor", "--nodes", &nodes]).await;
     assert_eq!(status, 1, "{value}");
     let found = about(&value, "node A").remove(0);
     assert!(found.0 == "problem" && found.1.contains("the store went back"), "{found:?}");
     let found = about(&value, "node B").remove(0);
     assert!(found.0 == "problem" && found.1.contains("in the version of the nodes"), "{found:?}");
-    drop((stopped, other));
+    let of_c = about(&value, "node C");
+    assert!(of_c[0].0 == "problem" && of_c[0].1.contains("cannot write to its store (full)"), "{of_c:?}");
+    assert!(of_c[1].0 == "warning" && of_c[1].1.contains("1 block behind"), "{of_c:?}");
+    drop((stopped, other, failing));
     let (status, value) = json_of(&["doctor", "--nodes", &nodes]).await;
-    assert_eq!((status, &value["problems"]), (1, &json!(2)), "{value}");
+    assert_eq!((status, &value["problems"]), (1, &json!(3)), "{value}");
 }
 
 fn now_ms() -> u64 {

@@ -57,6 +57,33 @@ async fn a_deadline_that_passes_leaves_the_outcome_unknown_with_the_id_to_ask_fo
 }
 
 #[tokio::test]
+async fn r10_where_every_try_met_a_home_that_was_not_ready_nothing_is_decided_and_the_error_says_so() {
+    let mut bank = Bank::new().await;
+    let baby = bank.start("A", |call| vec![all(call, &Answer::NotReady)]);
+    let client = hasty_client([&baby.address]);
+    let request = request(&client, "A", "B", 20);
+    let error = client.transfer(request, Duration::from_millis(700)).await.unwrap_err();
+    assert!(matches!(error, ClientError::NotReady(_)) && !error.may_have_been_sent(), "{error}");
+    assert!(baby.transfers().len() > 1, "it was tried again meanwhile");
+    // What may have been taken in once stays unknown, whatever is answered before and after.
+    for other in [failed(FailureCode::Stopped), failed(FailureCode::TimedOut), Act::Close] {
+        let (mut bank, mut other) = (Bank::new().await, Some(other));
+        let mut count = 0;
+        let home = bank.start("A", move |call| {
+            count += 1;
+            match other.take_if(|_| count == 2) {
+                Some(other) => vec![other],
+                None => vec![all(call, &Answer::NotReady)],
+            }
+        });
+        let client = hasty_client([&home.address]);
+        let outcome = client.transfer(request, Duration::from_millis(700)).await.unwrap();
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        assert!(home.transfers().len() > 2, "it was not ready again after that");
+    }
+}
+
+#[tokio::test]
 async fn where_nobody_listens_nothing_was_sent_and_the_error_says_so() {
     let client = client([&nowhere().await, &nowhere().await]);
     let request = request(&client, "A", "B", 20);

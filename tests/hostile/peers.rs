@@ -39,7 +39,7 @@ async fn whoever_says_hello_is_answered_however_many_strangers_are_silent() {
     // Twice as many as there are places.
     let held = come(address, 64, &[]).await;
     let reason = say(address, &[hello(1, Hash::ZERO)]).await.unwrap();
-    assert!(reason.contains("belongs to cluster"), "{reason}");
+    assert!(reason.contains("belongs to bank"), "{reason}");
     drop(held);
 }
 

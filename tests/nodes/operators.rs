@@ -1,7 +1,7 @@
 //! What the people who run nodes do to them: signals, wrong flags, first starts, and reading logs.
 
 use paxos_banking::actors::listener::CLIENTS_MAX;
-use paxos_banking::client::State;
+use paxos_banking::client::{State, Status};
 use paxos_banking::ledger::Wait;
 use paxos_banking::types::{Amount, TransferId};
 use paxos_banking::wire::client::{Ask, CLIENT_PROTOCOL_VERSION, Call, FailureCode, Reply, Told, Transfer};
@@ -185,7 +185,7 @@ async fn wrong_flags_are_named_with_what_to_do() {
     let busy = busy.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
     let store = format!("redb:{}", directory.path().display());
-    let peers = ["--peer", "B=127.0.0.1:1", "--peer", "C=127.0.0.1:1"];
+    let peers = ["--peer", "B=127.0.0.1:1", "--peer", "C=127.0.0.1:2"];
     let wrong: [(&[&str], &str); 7] = [
         (&["--peer", "B=127.0.0.1:1"], "a cluster has an odd number of nodes"),
         (&["--peer", "A=127.0.0.1:1", "--peer", "B=127.0.0.1:1"], "names this node itself"),
@@ -242,10 +242,24 @@ async fn another_banks_store_and_another_banks_node_are_refused() {
     let (code, log) = fails_to_start(&richer).await;
     assert_eq!(code, Some(2), "{log}");
     assert!(log.contains("this store belongs to node C of bank"), "{log}");
+    assert!(log.contains("300 in all in the beginning"), "what is there: {log}");
+    assert!(log.contains("was to start with nodes A, B, C, 2997 in all"), "what was configured: {log}");
+    // A slip in the name is another node, for which this directory holds nothing.
+    let mut slip = bank.arguments("C");
+    let position = slip.iter().position(|argument| argument == "--id").unwrap();
+    slip[position + 1] = "D".to_owned();
+    slip.extend(["--peer".to_owned(), "C=127.0.0.1:1".to_owned(), "--peer".to_owned(), "E=127.0.0.1:2".to_owned()]);
+    let node = NodeProcess::start(&slip, "info").await;
+    node.logged("holds the store of C, and none of D").await;
+    node.kill().await;
     std::fs::remove_dir_all(bank.store_directory("C")).unwrap();
     bank.run_with("C", &richer).await;
-    bank.nodes["C"].logged("belongs to cluster").await;
-    bank.nodes["A"].logged("belongs to cluster").await;
+    bank.nodes["C"].logged("belongs to bank").await;
+    bank.nodes["A"].logged("belongs to bank").await;
+    let told =
+        |status: &Status| status.reason.as_ref().is_some_and(|told| told.matches("belongs to bank").count() == 2);
+    let reason = bank.until("C", told).await.reason.unwrap();
+    assert!(reason.contains("missing: A (") && reason.contains("compare --genesis, --opening and --peer"), "{reason}");
 }
 
 #[tokio::test]

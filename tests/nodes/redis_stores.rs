@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use paxos_banking::client::Outcome;
+use paxos_banking::client::{Outcome, Status};
 use paxos_banking::ledger::{Request, Wait};
 use paxos_banking::types::Amount;
 
@@ -49,6 +49,22 @@ async fn while_its_redis_is_gone_a_node_says_nothing_that_rests_on_it() {
     bank.settled().await;
     let entries: usize = bank.chain("B").await.iter().map(|block| block.entry_count()).sum();
     assert_eq!(entries, 1);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_gone_is_told_of_though_nobody_writes() {
+    let bank = Bank::start(Stores::Redis, 100).await;
+    bank.settled().await;
+    bank.redis["A"].kill();
+    let told = |status: &Status| status.reason.as_ref().is_some_and(|told| told.contains("cannot write to its store"));
+    bank.until("A", told).await;
+    let (code, found) = bank.json(&["doctor"]).await;
+    let checks = found["checks"].as_array().unwrap();
+    let problems: Vec<_> = checks.iter().filter(|check| check["level"] == "problem").collect();
+    assert!(code == 1 && problems.len() == 1 && problems[0]["subject"] == "node A", "{found}");
+    bank.redis["A"].restart();
+    bank.until("A", |status| status.reason.is_none()).await;
+    assert_eq!(bank.json(&["doctor"]).await.0, 0);
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ async fn whoever_does_not_belong_is_refused_with_the_reason() {
     let (_server, address) = b().await;
     let good = hello("A", "B", 1, 5);
     let refused = [
-        (Hello { cluster: Hash::ZERO, ..good.clone() }, "belongs to cluster"),
+        (Hello { cluster: Hash::ZERO, ..good.clone() }, "belongs to bank"),
         (Hello { version: 77, ..good.clone() }, "speaks protocol version 77"),
         (Hello { node: node("Z"), ..good.clone() }, "Z is no peer of this node"),
         (Hello { to: node("C"), ..good.clone() }, "A looks for C at the address of B"),

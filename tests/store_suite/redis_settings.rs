@@ -19,8 +19,8 @@ fn open(address: &str) -> Result<RedisStore, StoreError> {
 fn expect_unsafe(result: Result<RedisStore, StoreError>, expected: &str) -> String {
     match result.err().unwrap() {
         error @ StoreError::Unsafe { .. } => {
-            let StoreError::Unsafe { setting, .. } = &error else { unreachable!() };
-            assert_eq!(setting, expected);
+            let StoreError::Unsafe { settings, .. } = &error else { unreachable!() };
+            assert_eq!(settings[0].name, expected);
             assert!(!error.may_be_retried());
             error.to_string()
         }
@@ -46,7 +46,8 @@ async fn each_unsafe_setting_is_refused_by_name_with_what_to_do() {
             address.clone(),
             format!("{setting} is {unsafe_value}, and must be {needed}"),
             "redis.conf".to_owned(),
-            format!("CONFIG SET {setting} {needed}"),
+            format!("`redis-cli -s {} CONFIG SET {setting} {needed}`", bench.server.socket()),
+            format!("`redis-cli -s {} CONFIG REWRITE`", bench.server.socket()),
         ];
         told.iter().for_each(|part| assert!(message.contains(part), "{part} is missing in: {message}"));
         let accepting = RedisAddress { accept_unsafe: true, ..address.parse().unwrap() };
@@ -119,7 +120,7 @@ fn r13_a_setting_that_became_unsafe_on_a_connection_that_lives_is_found_by_the_n
         store.check_epoch(epoch).unwrap();
         bench.server.cli(&["CONFIG", "SET", setting, unsafe_value]);
         let look = store.check_epoch(epoch);
-        assert!(matches!(&look, Err(StoreError::Unsafe { setting: found, .. }) if found == setting), "{look:?}");
+        assert_eq!(unsafe_names(look), [setting]);
         // Nor is anything written after it, before that is mended.
         let write = journal.write(Vec::new());
         assert!(matches!(store.write(&write), Err(StoreError::Unsafe { .. })));
@@ -136,7 +137,38 @@ fn r13_a_setting_that_became_unsafe_on_a_connection_that_lives_is_found_by_the_n
     bench.server.cli(&["CONFIG", "SET", "appendfsync", "always"]);
     bench.server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     let look = accepting.check_epoch(epoch);
-    assert!(matches!(&look, Err(StoreError::Unsafe { setting, .. }) if setting == "role"), "{look:?}");
+    assert_eq!(unsafe_names(look), ["role"]);
+}
+
+fn unsafe_names(look: Result<(), StoreError>) -> Vec<String> {
+    match look {
+        Err(StoreError::Unsafe { settings, .. }) => settings.into_iter().map(|setting| setting.name).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_settings_that_are_unsafe_are_named_at_once_with_the_server_to_mend() {
+    let bench = RedisBench::new();
+    bench.server.cli(&["CONFIG", "SET", "appendfsync", "no"]);
+    bench.server.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let message = expect_unsafe(open(&bench.server.address_tcp()), "appendfsync");
+    let cli = format!("redis-cli -p {}", bench.server.port());
+    let set = |setting: &str| format!("`{cli} CONFIG SET {setting}`, ");
+    let told = format!("say {}{}and `{cli} CONFIG", set("appendfsync always"), set("maxmemory-policy noeviction"));
+    assert!(message.contains(&told), "{told} is missing in: {message}");
+    let faults = RedisStore::faults(&bench.server.address_tcp().parse().unwrap()).unwrap();
+    assert_eq!(faults.len(), 2, "each of them is one thing to mend");
+}
+
+#[test]
+fn a_server_whose_memory_is_full_is_known_before_a_write_fails() {
+    let bench = RedisBench::new();
+    let address: RedisAddress = bench.server.address_tcp().parse().unwrap();
+    assert_eq!(RedisStore::memory(&address).unwrap().max, None);
+    bench.server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let memory = RedisStore::memory(&address).unwrap();
+    assert!(memory.max == Some(1) && memory.used > 100_000, "{memory:?}");
 }
 
 #[test]
@@ -160,7 +192,7 @@ fn a_replica_and_a_cluster_are_refused_whatever_is_accepted() {
     bench.server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     // One that was made a replica while a node was running.
     let write = journal.write(Vec::new());
-    assert!(matches!(store.write(&write), Err(StoreError::Unsafe { setting, .. }) if setting == "role"));
+    assert!(matches!(store.write(&write), Err(StoreError::Unsafe { settings, .. }) if settings[0].name == "role"));
     let cluster = RedisServer::start_with(&["--cluster-enabled", "yes"]);
     for (address, setting) in [(bench.server.address_unix(), "role"), (cluster.address_unix(), "cluster_enabled")] {
         expect_unsafe(open(&address), setting);

@@ -48,7 +48,7 @@ impl Drop for Node {
 /// A bank of A, B and C with 100 each. Of two nodes the one with the smaller name dials: so the last is started first,
 /// and no port has to be known before somebody listens on it.
 pub fn start() -> [Node; 3] {
-    let nowhere = |name: &str| format!("{name}=127.0.0.1:1");
+    let nowhere = |name: &str| format!("{name}=127.0.0.1:{}", name.as_bytes()[0]);
     let at = |name: &str, node: &Node| format!("{name}={}", node.peer_address);
     let c = Node::start("C", [&nowhere("A"), &nowhere("B")]);
     let b = Node::start("B", [&nowhere("A"), &at("C", &c)]);

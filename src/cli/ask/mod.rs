@@ -187,7 +187,7 @@ impl From<ClientError> for Failure {
             | ClientError::Conflict(_) => 2,
             ClientError::Failed(_) if error.code() == "unknown_account" => 1,
             ClientError::Failed(_) => 2,
-            ClientError::NoNode(_) | ClientError::Late(_) => 3,
+            ClientError::NoNode(_) | ClientError::NotReady(_) | ClientError::Late(_) => 3,
         };
         Self { code: error.code(), status, message: error.to_string() }
     }

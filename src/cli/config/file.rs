@@ -54,6 +54,8 @@ impl Kind {
     fn read(self, value: &DeValue<'_>) -> Option<Vec<String>> {
         match self {
             Self::Text => value.as_str().map(|text| vec![text.to_owned()]),
+            // A genesis file takes a text for a large amount; here it is a slip.
+            Self::Whole if value.is_str() => None,
             Self::Whole => whole_number(value).map(|digits| vec![digits]),
             Self::Switch => value.as_bool().map(|on| vec![on.to_string()]),
             Self::Texts => {
@@ -143,6 +145,7 @@ mod tests {
             ("config = \"b.toml\"", "there is no key \"config\""),
             ("redis-password = \"hunter2\"", "did you mean redis-password-file?"),
             ("id = 5", "a.toml, line 1: id must be a text in quotes, such as \"A\", and is a whole number"),
+            ("opening = \"50\"", "opening must be a whole number, such as 100, and is a text"),
             ("opening = 1.5", "opening must be a whole number, such as 100, and is a number with a fraction"),
             ("force-admission = \"yes\"", "force-admission must be true or false, without quotes, and is a text"),
             ("peer = \"B=x\"", "peer must be a list of texts"),

@@ -12,7 +12,7 @@ use super::file::{ConfigFile, Kind};
 use super::flags;
 use crate::cli::node::NodeFlags;
 use crate::cli::redis_login::PASSWORD_VARIABLE;
-use crate::cli::{Failure, Report};
+use crate::cli::{Failure, Finished, Report};
 use crate::genesis_file;
 
 const EXAMPLES: &str = "Examples:
@@ -25,6 +25,8 @@ const ABOUT: &str =
 /// What is shown.
 pub(in crate::cli) struct ShowConfig {
     rows: Vec<Row>,
+    /// What a node would be run with; or why it would not be.
+    node: Result<NodeFlags, String>,
 }
 
 struct Row {
@@ -42,6 +44,8 @@ enum Source {
     Default,
     /// There is no default, and a node does not run without.
     Missing,
+    /// It has a value, which nothing looks at.
+    Unused,
 }
 
 impl Args for ShowConfig {
@@ -77,7 +81,17 @@ impl FromArgMatches for ShowConfig {
             let source = Source::Environment(PASSWORD_VARIABLE.to_owned());
             rows.push(Row { name: "redis-password".into(), kind: Kind::Text, values: vec!["(hidden)".into()], source });
         }
-        Ok(Self { rows })
+        let missing: Vec<String> =
+            rows.iter().filter(|row| row.source == Source::Missing).map(|row| format!("--{}", row.name)).collect();
+        let node = match missing.is_empty() {
+            true => NodeFlags::from_arg_matches(matches).map_err(|error| error.to_string()),
+            false => Err(format!("{} must be given, as a flag, in the environment or in the file", missing.join(", "))),
+        };
+        let genesis = rows.iter().any(|row| row.name == "genesis" && !row.values.is_empty());
+        for row in rows.iter_mut().filter(|row| genesis && row.name == "opening") {
+            row.source = Source::Unused;
+        }
+        Ok(Self { rows, node })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -97,7 +111,7 @@ impl ShowConfig {
         }
     }
 
-    pub(in crate::cli) fn run(self) -> Result<Report, Failure> {
+    pub(in crate::cli) fn run(self) -> Result<Finished, Failure> {
         let settings: BTreeMap<&str, Value> = self.rows.iter().map(|row| (row.name.as_str(), row.json())).collect();
         let mut report = Report { human: self.table(), json: json!({ "settings": settings }) };
         let file = self.rows.iter().find(|row| row.name == "genesis").and_then(|row| row.values.first());
@@ -109,7 +123,14 @@ impl ShowConfig {
             line.expect("writing to a String does not fail");
             report.json["bank"] = json!({ "id": id, "nodes": bank.nodes(), "accounts": accounts, "total": total });
         }
-        Ok(report)
+        // The same that a node looks at before it looks at anything outside.
+        let Err(message) = self.node.and_then(|node| node.bank().map_err(|failure| failure.message)) else {
+            return Ok(report.into());
+        };
+        let line = write!(report.human, "\n\nA node would not start so: {message}");
+        line.expect("writing to a String does not fail");
+        report.json["error"] = json!({ "code": "usage", "message": message });
+        Ok(Finished { report: Some(report), status: 2 })
     }
 
     fn table(&self) -> String {
@@ -152,6 +173,7 @@ impl Source {
             Self::File => "file".to_owned(),
             Self::Default => "default".to_owned(),
             Self::Missing => "missing".to_owned(),
+            Self::Unused => "unused, the genesis says it".to_owned(),
         }
     }
 }

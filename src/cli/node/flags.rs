@@ -114,6 +114,16 @@ impl NodeFlags {
             if *name == self.id {
                 return Err(Failure::usage(format!("--peer {name}={at} names this node itself; leave it out")));
             }
+            if *at == self.peer_listen {
+                return Err(Failure::usage(format!(
+                    "--peer {name}={at} is the address of this node's own --peer-listen; give that of {name}"
+                )));
+            }
+            if let Some((other, _)) = peers.iter().find(|(other, there)| *other != name && *there == at) {
+                return Err(Failure::usage(format!(
+                    "--peer {other} and --peer {name} both have the address {at}; give each its own"
+                )));
+            }
             if let Some(other) = peers.insert(*name, at.clone()) {
                 return Err(Failure::usage(format!("--peer {name} is given twice, with {other} and {at}")));
             }

@@ -92,6 +92,22 @@ impl FromStr for RedisAddress {
     }
 }
 
+impl RedisAddress {
+    /// How a person calls this server's own command line.
+    pub(in crate::store) fn command(&self) -> String {
+        let at = |host: &str, port: &u16| match (host, port) {
+            ("127.0.0.1" | "localhost", &PORT) => String::new(),
+            ("127.0.0.1" | "localhost", port) => format!(" -p {port}"),
+            (host, port) => format!(" -h {host} -p {port}"),
+        };
+        match &self.place {
+            RedisPlace::Tcp { host, port } => format!("redis-cli{}", at(host, port)),
+            RedisPlace::Tls { host, port } => format!("redis-cli --tls{}", at(host, port)),
+            RedisPlace::Unix(path) => format!("redis-cli -s {path}"),
+        }
+    }
+}
+
 fn tcp(text: &str) -> Result<(String, u16, u32), &'static str> {
     if text.contains('@') {
         return Err(

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::address::{RedisAddress, RedisPlace};
 use super::tls;
-use crate::store::StoreError;
+use crate::store::{StoreError, UnsafeSetting};
 
 /// Longer than a handshake over any network that a bank would sync its writes across.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,6 +37,15 @@ pub(super) struct Connection {
     raw: ::redis::Connection,
     /// The scripts that the server knows, with their digests.
     loaded: BTreeMap<&'static str, String>,
+}
+
+/// The memory of a Redis, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedisMemory {
+    /// What counts towards the bound.
+    pub used: u64,
+    /// The bound, where there is one.
+    pub max: Option<u64>,
 }
 
 /// What a call that failed was about to do, and so what its failure means.
@@ -168,31 +177,42 @@ impl Connection {
         let found = self.unsafe_settings(address)?;
         if address.accept_unsafe {
             if !found.is_empty() && !std::mem::replace(warned, true) {
-                let all: Vec<_> = found.iter().map(StoreError::to_string).collect();
-                warn!("used all the same, as was asked for: {}", all.join(". Also, "));
+                let error = StoreError::Unsafe { address: address.to_string(), settings: found };
+                warn!("used all the same, as was asked for: {error}");
             }
-        } else if let Some(error) = found.into_iter().next() {
-            return Err(error);
+        } else if !found.is_empty() {
+            return Err(StoreError::Unsafe { address: address.to_string(), settings: found });
         }
         Ok(())
     }
 
-    /// The settings that are not as they must be, each as the error that it is.
-    pub(super) fn unsafe_settings(&mut self, address: &RedisAddress) -> Result<Vec<StoreError>, StoreError> {
+    /// How much memory it uses, as it compares that with its bound.
+    pub(super) fn memory(&mut self, address: &RedisAddress) -> Result<RedisMemory, StoreError> {
+        let mut asked = ::redis::cmd("INFO");
+        asked.arg("memory");
+        let info: String = self.ask(asked).map_err(|error| not_opened(address, &error))?;
+        let info = Info::parse(&info);
+        let number = |name| info.get(name).parse::<u64>().unwrap_or(0);
+        let used = number("used_memory").saturating_sub(number("mem_not_counted_for_evict"));
+        Ok(RedisMemory { used, max: Some(number("maxmemory")).filter(|max| *max > 0) })
+    }
+
+    /// The settings that are not as they must be.
+    pub(super) fn unsafe_settings(&mut self, address: &RedisAddress) -> Result<Vec<UnsafeSetting>, StoreError> {
         let mut found = Vec::new();
         for (setting, needed) in SETTINGS {
             let mut asked = ::redis::cmd("CONFIG");
             asked.arg("GET").arg(setting);
-            let value = match self.ask::<Vec<String>>(asked) {
-                Ok(pair) => pair.into_iter().nth(1).unwrap_or_else(|| "not to be found".to_owned()),
+            let is = |value| UnsafeSetting { name: setting.to_owned(), found: value, needed: needed.to_owned() };
+            match self.ask::<Vec<String>>(asked) {
+                Ok(pair) if pair.get(1).is_some_and(|value| value == needed) => {}
+                Ok(pair) => found.push(is(pair.into_iter().nth(1).unwrap_or_else(|| "not to be found".to_owned()))),
                 Err(error) if code(&error).is_some_and(|code| !PASSING.contains(&code)) => {
-                    format!("not to be read ({})", words(&error))
+                    found.push(is(format!("not to be read ({})", words(&error))));
+                    // Nor will the others be.
+                    break;
                 }
                 Err(error) => return Err(not_opened(address, &error)),
-            };
-            if value != needed {
-                let (setting, needed) = (setting.to_owned(), needed.to_owned());
-                found.push(StoreError::Unsafe { address: address.to_string(), setting, found: value, needed });
             }
         }
         Ok(found)
@@ -278,12 +298,7 @@ impl<'a> Info<'a> {
     fn check(&self, address: &RedisAddress) -> Result<(), StoreError> {
         let mut parts = self.get("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
         let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        let refuse = |setting: &str, needed: String| StoreError::Unsafe {
-            address: address.to_string(),
-            setting: setting.to_owned(),
-            found: self.get(setting).to_owned(),
-            needed,
-        };
+        let refuse = |setting: &str, needed: String| not_safe(address, setting, self.get(setting), needed);
         match () {
             () if version < VERSION_MIN => {
                 Err(refuse("redis_version", format!("{}.{} or newer", VERSION_MIN.0, VERSION_MIN.1)))
@@ -323,12 +338,12 @@ fn not_opened(address: &RedisAddress, error: &RedisError) -> StoreError {
 }
 
 fn unsafe_role(address: &RedisAddress, found: &str) -> StoreError {
-    StoreError::Unsafe {
-        address: address.to_string(),
-        setting: "role".to_owned(),
-        found: found.to_owned(),
-        needed: "master".to_owned(),
-    }
+    not_safe(address, "role", found, "master".to_owned())
+}
+
+fn not_safe(address: &RedisAddress, name: &str, found: &str, needed: String) -> StoreError {
+    let setting = UnsafeSetting { name: name.to_owned(), found: found.to_owned(), needed };
+    StoreError::Unsafe { address: address.to_string(), settings: vec![setting] }
 }
 
 /// What kind of error reply this is; `None` where it is no reply at all.

@@ -87,7 +87,11 @@ impl Findings {
     }
 
     fn add(&mut self, level: Level, subject: &str, message: impl Into<String>, advice: Option<&'static str>) {
-        self.0.push(Finding { level, subject: subject.to_owned(), message: message.into(), advice });
+        let message = message.into();
+        // Many an error begins with what it is about, which stands in front already.
+        let rest = message.strip_prefix(subject).and_then(|rest| rest.strip_prefix(": ").or(rest.strip_prefix(' ')));
+        let message = rest.unwrap_or(&message).to_owned();
+        self.0.push(Finding { level, subject: subject.to_owned(), message, advice });
     }
 
     fn count(&self, level: Level) -> usize {
@@ -151,7 +155,9 @@ async fn look_at_port(at: &str, findings: &mut Findings) {
             findings.warning(at, "is free, and can be reached from other machines", advice);
         }
         Ok(_) => findings.ok(at, "is free to listen at"),
-        Err(failure) => findings.problem(at, failure.message, None),
+        Err(Failure { message, .. }) => {
+            findings.problem(at, message.strip_prefix("--listen ").unwrap_or(&message), None);
+        }
     }
 }
 
@@ -173,5 +179,7 @@ mod tests {
         let json = report.unwrap().json;
         assert_eq!((status, &json["problems"], &json["checks"][2]["level"]), (1, &json!(1), &json!("problem")));
         assert!(findings.0[2].line().contains("is away"), "one line each");
+        findings.problem("A.redb", "A.redb: is damaged", None);
+        assert_eq!(findings.0[3].line(), "problem  A.redb: is damaged", "what it is about, once");
     }
 }

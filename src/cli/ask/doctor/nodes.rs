@@ -41,21 +41,37 @@ fn all(report: &StatusReport, findings: &mut Findings) {
     let majority = report.nodes.len() / 2 + 1;
     match ready < majority {
         true => {
-            let message = format!("{ready} of {} nodes are ready, {majority} are needed", report.nodes.len());
+            let verb = if majority == 1 { "is" } else { "are" };
+            let message = format!("{}, {majority} {verb} needed", ready_text(ready, report.nodes.len()));
             findings.problem("bank", message, "nothing is settled until more of them are up");
         }
-        false => findings.ok("bank", format!("{ready} of {} nodes are ready", report.nodes.len())),
+        false => findings.ok("bank", ready_text(ready, report.nodes.len())),
     }
     agreement(&heard, findings);
     programs(&heard, findings);
     clocks(report, findings);
 }
 
+fn ready_text(ready: usize, nodes: usize) -> String {
+    match nodes {
+        1 => format!("{ready} of 1 node is ready"),
+        _ => format!("{ready} of {nodes} nodes are ready"),
+    }
+}
+
+fn blocks_behind(behind: u64) -> String {
+    if behind == 1 { "1 block behind".to_owned() } else { format!("{behind} blocks behind") }
+}
+
 /// A node that gave no answer.
 fn unheard(subject: &str, error: &NodeError, findings: &mut Findings) {
     let advice = match error {
         NodeError::Version { .. } => VERSIONS,
-        NodeError::WrongCluster { .. } | NodeError::WrongNode { .. } => "mend the addresses in --nodes",
+        NodeError::WrongNode { .. } => "mend the addresses in --nodes",
+        NodeError::WrongCluster { .. } => {
+            "mend the addresses in --nodes; if it should be the same bank, compare its --genesis, --opening and --peer \
+             with the others'"
+        }
         _ => AWAY,
     };
     findings.problem(subject, error.to_string(), advice);
@@ -66,24 +82,26 @@ fn one(subject: &str, status: &Status, nodes: usize, findings: &mut Findings) {
     let reason = reason.as_deref();
     match state {
         State::Stopped => {
-            let advice = "look whether it was started with the right store; the others go on without it";
+            let advice = "look whether it was started with the right store";
             return findings.problem(subject, format!("stopped for good: {}", reason.unwrap_or("no reason")), advice);
         }
         State::Baby => {
-            let message = format!("new, and waits for its peers: {}", reason.unwrap_or("not all know it yet"));
-            findings.warning(subject, message, "start all nodes of the bank");
+            let message = reason.unwrap_or("it is new, and waits for its peers");
+            findings.warning(subject, message, "start all nodes of the bank, and mend what keeps them apart");
         }
         State::Zombie => {
-            let message = format!("catches up from height {height}, {behind} blocks behind");
+            let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let message = format!("catches up from height {height}, {}{why}", blocks_behind(*behind));
             findings.warning(subject, message, "wait; if that does not change, look at its links");
         }
         State::Ready => match reason {
-            Some(reason) => findings.warning(subject, reason, None),
+            // It tells why it does less than its state promises: its store takes nothing, or no majority is there.
+            Some(reason) => findings.problem(subject, reason, None),
             None => findings.ok(subject, format!("ready at height {height}, speaks the same version")),
         },
     }
     if *behind > 0 && *state == State::Ready {
-        let message = format!("{behind} blocks behind the longest chain");
+        let message = format!("{} the longest chain", blocks_behind(*behind));
         findings.warning(subject, message, "wait; if that does not change, look at its links");
     }
     links(subject, status, nodes, findings);

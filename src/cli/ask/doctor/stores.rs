@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Findings;
 use crate::cli::check::files;
 use crate::render::nodes_text;
-use crate::store::{RedbStore, RedisAddress, RedisStore, StoreAddress, StoreError, audit};
+use crate::store::{RedbStore, RedisAddress, RedisMemory, RedisStore, StoreAddress, StoreError, audit};
 
 pub(super) fn look(store: &StoreAddress, findings: &mut Findings) {
     let subject = store.to_string();
@@ -58,11 +58,25 @@ fn redis(subject: &str, address: &RedisAddress, findings: &mut Findings) {
     for fault in &faults {
         findings.problem(subject, fault.to_string(), None);
     }
+    memory(subject, address, findings);
     match RedisStore::nodes(&RedisAddress { accept_unsafe: true, ..address.clone() }) {
         Ok(nodes) if nodes.is_empty() => {
             findings.warning(subject, "there is no store in it", "to the others, an empty store is a lost disk");
         }
         Ok(nodes) => findings.ok(subject, format!("holds what was stored by {}", nodes_text(&nodes))),
+        Err(error) => findings.problem(subject, error.to_string(), None),
+    }
+}
+
+fn memory(subject: &str, address: &RedisAddress, findings: &mut Findings) {
+    match RedisStore::memory(address) {
+        Ok(RedisMemory { used, max: Some(max) }) if used >= max => {
+            let message =
+                format!("its memory is full, {used} bytes of the {max} of its maxmemory: nodes cannot write to it");
+            let advice = "raise maxmemory there, or remove what else it holds; the nodes go on by themselves";
+            findings.problem(subject, message, advice);
+        }
+        Ok(_) => {}
         Err(error) => findings.problem(subject, error.to_string(), None),
     }
 }
@@ -103,10 +117,11 @@ mod machine {
 
     pub(super) fn room(subject: &str, bytes: u64, findings: &mut Findings) {
         let message = format!("{} MiB of room on the disk", bytes >> 20);
+        let less = |than: u64| format!("{message}, less than {} MiB", than >> 20);
         let advice = "make room: a node whose disk is full approves and settles nothing, until there is some again";
         match bytes {
-            bytes if bytes < ROOM_PROBLEM => findings.problem(subject, message, advice),
-            bytes if bytes < ROOM_WARNING => findings.warning(subject, message, advice),
+            bytes if bytes < ROOM_PROBLEM => findings.problem(subject, less(ROOM_PROBLEM), advice),
+            bytes if bytes < ROOM_WARNING => findings.warning(subject, less(ROOM_WARNING), advice),
             _ => findings.ok(subject, message),
         }
     }
@@ -147,6 +162,7 @@ mod tests {
             machine::room("redb:A", bytes, &mut findings);
         }
         assert_eq!(levels(&findings), [Level::Ok, Level::Warning, Level::Problem]);
+        assert_eq!(findings.0[2].message, "1 MiB of room on the disk, less than 100 MiB");
     }
 
     #[test]
