@@ -52,6 +52,7 @@ fn r11_a_baby_is_admitted_once_every_peer_knows_it() {
     assert_eq!(baby.start(), [act(ReconcileAction::Start(ReconcileTimer::GiveUp))]);
     assert_eq!(baby.on_hello(node("B"), None, Height(0)), [], "it has not heard of this node, so it says nothing");
     assert_eq!(baby.on_hello(node("C"), Some(Incarnation(1)), Height(0)), []);
+    assert_eq!(baby.not_cleared(), BTreeSet::from([node("B")]));
     let effects = baby.on_hello(node("B"), Some(Incarnation(1)), Height(0));
     assert_eq!(effects[..2], [Effect::Persist(Record::Admitted), act(ReconcileAction::Admitted)]);
 }
@@ -183,4 +184,57 @@ fn blocks_that_come_late_while_another_is_asked_are_used_too() {
     let late = blocks(1..=3);
     assert_eq!(slow.on_blocks(node("C"), late.clone()), [act(ReconcileAction::Deliver(late.blocks))]);
     assert_eq!(slow.on_blocks(node("B"), blocks(1..=5)).len(), 1, "B's are still awaited");
+}
+
+#[test]
+fn r11_to_wipe_all_stores_is_advised_only_where_no_block_is_known_here_or_there() {
+    for (own, theirs) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let mut baby = Reconcile { height: Height(own), ..reconcile(false) };
+        let effects = baby.on_hello(node("B"), Some(Incarnation(9)), Height(theirs));
+        let [Effect::Halt(HaltReason::LostDisk { nothing_settled, .. })] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(*nothing_settled, (own, theirs) == (0, 0), "heights {own} and {theirs}");
+    }
+}
+
+#[test]
+fn blocks_that_were_learnt_meanwhile_are_no_fault_of_those_that_follow() {
+    let mut zombie = zombie();
+    let _ = zombie.on_ack(node("C"), &ack(5));
+    let _ = zombie.on_applied(Height(2), Hash::ZERO);
+    let effects = zombie.on_blocks(node("C"), blocks(1..=4));
+    assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(3..=4).blocks))]);
+}
+
+#[test]
+fn a_late_answer_without_use_says_nothing_against_the_one_that_its_sender_gave_since() {
+    let mut zombie = zombie();
+    let _ = zombie.on_ack(node("C"), &ack(5));
+    let _ = zombie.on_timer(ReconcileTimer::Retry);
+    let _ = zombie.on_ack(node("B"), &ack(5));
+    let _ = zombie.on_ack(node("C"), &ack(5));
+    assert_eq!(zombie.on_blocks(node("C"), blocks([])), []);
+    assert_eq!(zombie.on_link(node("B"), false), fetches("C", 1, 5));
+}
+
+#[test]
+fn a_fetch_that_goes_on_is_not_begun_anew_and_one_that_is_over_needs_no_timer() {
+    let mut zombie = zombie();
+    let _ = zombie.on_ack(node("C"), &ack(5));
+    let _ = zombie.on_blocks(node("C"), blocks(1..=3));
+    let goes_on = act(ReconcileAction::Start(ReconcileTimer::Retry));
+    assert_eq!(zombie.on_timer(ReconcileTimer::Retry), [goes_on], "blocks came since the last time");
+    assert_eq!(zombie.clone().on_timer(ReconcileTimer::Retry).len(), 3, "none came: a new round of asking");
+    let _ = zombie.on_applied(Height(3), Hash::ZERO);
+    let _ = zombie.on_blocks(node("C"), blocks(4..=5));
+    assert_eq!(zombie.on_applied(Height(5), Hash::ZERO), [act(ReconcileAction::Ready)]);
+    assert_eq!(zombie.on_timer(ReconcileTimer::Retry), []);
+}
+
+#[test]
+fn a_node_does_not_serve_while_blocks_that_a_peer_named_are_missing() {
+    let mut zombie = zombie();
+    let _ = zombie.on_ack(node("C"), &ack(5));
+    let _ = zombie.on_ack(node("B"), &ack(0));
+    assert_eq!(zombie.on_blocks(node("C"), blocks([])), [], "nobody else has them: the next round asks again");
+    assert_eq!(zombie.standing(), Standing::Zombie);
 }

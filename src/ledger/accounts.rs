@@ -225,18 +225,38 @@ mod tests {
         let mut entropy = Entropy::from_seed(1);
         for _ in 0..50 {
             let (mut accounts, mut expected) = (Accounts::new(), BTreeMap::new());
+            assert!(accounts.is_empty());
             for number in 0..entropy.below(200) {
                 let account: AccountId = format!("a{}@A", entropy.below(100)).parse().unwrap();
                 assert_eq!(accounts.insert(account, number), expected.insert(account, number));
             }
             assert!(accounts.iter().eq(expected.iter()) && accounts.values().eq(expected.values()));
-            assert_eq!(accounts.len(), expected.len());
+            assert_eq!((accounts.len(), accounts.is_empty()), (expected.len(), expected.is_empty()));
+            assert_eq!(format!("{accounts:?}"), format!("{expected:?}"));
             let collected: Accounts<u64> = expected.iter().rev().map(|(account, number)| (*account, *number)).collect();
             assert_eq!(collected, accounts, "the order in which they come says nothing");
             for (account, number) in &expected {
                 assert_eq!((accounts.get(account), &accounts[account]), (Some(number), number));
             }
             assert_eq!(accounts.get(&"b@A".parse().unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn tables_are_equal_and_hash_alike_where_their_accounts_and_values_are_the_same() {
+        let table = |values: &[(&str, u64)]| -> Accounts<u64> {
+            values.iter().map(|(account, value)| (account.parse().unwrap(), *value)).collect()
+        };
+        let hash = |table: &Accounts<u64>| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            table.hash(&mut hasher);
+            hasher.finish()
+        };
+        let (one, same) = (table(&[("A", 1), ("B", 2)]), table(&[("B", 2), ("A", 1)]));
+        assert_eq!((&one, hash(&one)), (&same, hash(&same)));
+        for other in [table(&[("A", 1), ("B", 3)]), table(&[("A", 1), ("C", 2)]), table(&[("A", 1)])] {
+            assert_ne!(one, other);
+            assert_ne!(hash(&one), hash(&other), "the model tells states apart by this");
         }
     }
 }

@@ -356,9 +356,9 @@ impl Home {
     }
 
     fn approval(&self, seq: Seq) -> Approval {
-        let settled = seq <= self.bank.watermark(self.me);
+        // Of an entry that is not settled no block from its seq on is remembered: there is none yet.
         let height = self.settled_at.range(seq..).next().map(|(_, height)| *height);
-        Approval { origin: self.me, seq, height: height.filter(|_| settled && self.knows_height_of(seq)) }
+        Approval { origin: self.me, seq, height: height.filter(|_| self.knows_height_of(seq)) }
     }
 
     /// Below the first block that is remembered with its height, any block could have been the one.

@@ -220,7 +220,11 @@ fn r13_a_peer_that_has_seen_more_halts() {
     let mut home = home();
     submit(&mut home, request(1, "B", 1));
     assert_eq!(home.witness(node("B"), Height(0), Seq(1)), []);
-    assert!(matches!(home.witness(node("B"), Height(0), Seq(2))[..], [Effect::Halt(HaltReason::WentBack { .. })]));
+    for (height, seq) in [(0, 2), (1, 1), (1, 0)] {
+        let effects = home.clone().witness(node("B"), Height(height), Seq(seq));
+        let [Effect::Halt(HaltReason::WentBack { known, held, .. })] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!((known.as_str(), held.as_str()), (&*format!("height {height}, seq {seq}"), "height 0, seq 1"));
+    }
 }
 
 #[test]
@@ -314,9 +318,87 @@ fn an_id_is_traced_wherever_it_was_used() {
     let verdicts = |id: u128| home.trace(id.into()).into_iter().map(|trace| trace.verdict).collect::<Vec<_>>();
     let approval = Approval { origin: node("A"), seq: Seq(1), height: None };
     assert_eq!(verdicts(7), [Verdict::Approved(approval)]);
+    for (id, amount) in [(7, 10), (8, 500)] {
+        let trace = home.trace(id.into()).remove(0);
+        assert_eq!((trace.to, trace.amount), ("B".parse().unwrap(), Amount::new(amount)));
+    }
     assert_eq!(verdicts(8), [Verdict::Pending]);
     assert!(matches!(verdicts(9)[..], [Verdict::Refused(Reason::UnknownAccount { .. })]));
     assert_eq!(verdicts(10), []);
     let seqs = |from, count| home.log_from(Seq(from), count).iter().map(|entry| entry.seq.0).collect::<Vec<_>>();
     assert_eq!((seqs(0, 9), seqs(1, 1), seqs(2, 9), seqs(1, 0)), (vec![1], vec![1], vec![], vec![]));
+}
+
+#[test]
+fn r5_an_own_entry_that_a_peer_cannot_apply_halts_unless_it_is_settled_since() {
+    let mut home = home();
+    submit(&mut home, request(1, "B", 1));
+    let next = block(&home, None);
+    let _ = home.apply(&next);
+    submit(&mut home, request(2, "B", 1));
+    let fault = EntryFault::Overdraft;
+    assert_eq!(home.own_entry_failed(Seq(1), fault), [], "a message that came late");
+    let halt = Effect::Halt(HaltReason::OwnEntryFailed { seq: Seq(2), fault });
+    assert_eq!(home.own_entry_failed(Seq(2), fault), [halt]);
+    assert_eq!(home.own_entry_failed(Seq(2), fault), [], "it has stopped");
+}
+
+#[test]
+fn r5_a_proposed_block_is_tried_and_trying_it_changes_nothing() {
+    let mut home = home();
+    let before = home.clone();
+    let good = block(&home, Some(from_b(1, "A", 100)));
+    let overdraft = block(&home, Some(from_b(1, "A", 101)));
+    assert_eq!(home.check(&good), Ok(()));
+    assert!(matches!(home.check(&overdraft), Err(BlockFault::Entry { fault: EntryFault::Overdraft, .. })));
+    assert_eq!(home.check(&good), Ok(()));
+    assert_eq!(home, before, "that one was found to pass is no part of the state");
+}
+
+#[test]
+fn a_promise_offers_as_much_of_the_log_as_a_block_holds_and_says_so() {
+    for (room, offered) in
+        [(3 * OPERATION_BYTES_MAX, 3), (4 * OPERATION_BYTES_MAX, 4), (9 * OPERATION_BYTES_MAX, 4), (0, 1)]
+    {
+        let mut home =
+            home_with(HomeLimits { block_bytes_max: room, settle_at_entries: None, ..HomeLimits::default() });
+        for id in 1..=4 {
+            submit(&mut home, request(id, "B", 1));
+        }
+        let offer = home.offer();
+        assert_eq!((offer.first, offer.operations.len(), offer.truncated), (Seq(1), offered, offered < 4), "{room}");
+        assert!(offer.operations.iter().eq(home.log().take(offered)));
+    }
+}
+
+#[test]
+fn a_home_settles_once_its_log_has_grown_to_the_limit() {
+    let mut home = home_with(HomeLimits { settle_at_entries: Some(2), ..HomeLimits::default() });
+    assert_eq!(submit(&mut home, request(1, "B", 1)).len(), 2, "the entry and the answer");
+    assert_eq!(submit(&mut home, request(2, "B", 1)).last(), Some(&Effect::Act(HomeAction::Settle(0))));
+}
+
+#[test]
+fn what_waits_is_neither_approved_over_the_bound_of_the_log_nor_refused_for_it() {
+    let mut home = home_with(HomeLimits { log_entries_max: 1, settle_at_entries: None, ..HomeLimits::default() });
+    submit(&mut home, request(1, "C", 130));
+    submit(&mut home, request(2, "B", 20));
+    let bank = home.bank();
+    let runs = vec![Run { origin: node("B"), first: Seq(1), operations: vec![from_b(9, "A", 100)] }];
+    let of_b_alone = Arc::new(Block::new(Height(1), bank.tip(), bank.state(), runs).unwrap());
+    assert_eq!(answer(&home.apply(&of_b_alone)), None, "covered now, but the log is full");
+    assert_eq!(answer(&home.collection_done(1, Some(&BTreeSet::new()))), None, "R9: there are the funds");
+    let of_its_own = block(&home, None);
+    assert_eq!(answer(&home.apply(&of_its_own)), Some(&approved(2, None)));
+}
+
+#[test]
+fn a_halted_ledger_applies_no_block_and_believes_none_that_it_knows_already() {
+    let mut home = home();
+    let first = block(&home, Some(from_b(9, "A", 30)));
+    let mut halted = home.clone();
+    let _ = halted.witness(node("B"), Height(9), Seq(9));
+    assert_eq!(halted.apply(&first), []);
+    assert_ne!(home.apply(&first), []);
+    assert_eq!(home.apply(&first), [], "known already");
 }

@@ -26,7 +26,9 @@ fn refusal(id: u128, from: &str) -> Refusal {
 #[test]
 fn r10_the_same_identity_has_one_outcome_and_other_content_is_a_conflict() {
     let mut memory = Memory::new(100);
+    assert!(memory.is_empty());
     approve(&mut memory, 7, "A", 1);
+    assert!(!memory.is_empty());
     let look_up = |from: &str, amount| look_up(&memory, Some(account(from)), &request(7, from, amount));
     assert_eq!(look_up("A", 1), Lookup::Decided(Outcome::Approved(Seq(1))));
     assert_eq!(look_up("A", 2), Lookup::Conflict);
@@ -149,4 +151,116 @@ fn r10_an_opening_in_the_local_log_is_not_forgotten_with_the_accounts_that_do_no
     let look_up = |memory: &Memory| memory.look_up(None, (1.into(), account("new@A")), Content::of(&opening));
     assert_eq!(look_up(&memory), Lookup::Decided(Outcome::Approved(Seq(1))));
     assert!(memory.len() <= 16);
+}
+
+/// What is counted is there, and each record names as live the refusals that rest on it, and no other.
+fn assert_consistent(memory: &Memory) {
+    let shelves = memory.shelves.iter().map(|(_, shelf)| shelf.len()).sum::<usize>() + memory.shared.len();
+    assert_eq!(memory.len(), shelves);
+    for (number, live) in &memory.records {
+        for (owner, id, from) in live {
+            let known = memory.shelf(*owner).and_then(|shelf| shelf.get(&(*id, *from)));
+            assert!(matches!(known, Some((_, Outcome::Refused(_, record))) if record == number), "{id} in {number}");
+        }
+    }
+    let refused = (0..100u64).flat_map(|id| memory.find(u128::from(id).into()).collect::<Vec<_>>());
+    let refused = refused.filter(|(_, _, outcome)| matches!(outcome, Outcome::Refused(..))).count();
+    assert_eq!(
+        refused,
+        memory.records.values().map(BTreeSet::len).sum::<usize>(),
+        "each refusal is live in one record"
+    );
+}
+
+#[test]
+fn r10_counts_and_records_stay_true_whatever_is_decided_opened_and_forgotten() {
+    for seed in 0..20 {
+        let mut entropy = crate::entropy::Entropy::from_seed(seed);
+        let (mut memory, mut open) = (Memory::new(30), BTreeSet::new());
+        for step in 0..400 {
+            let name = ["A", "x@A", "y@A", "z@A"][usize::try_from(entropy.below(4)).unwrap()];
+            let (id, from) = (u128::from(entropy.below(100)), account(name));
+            let exists = name == "A" || open.contains(&from);
+            match entropy.below(16) {
+                0..=5 => memory.refused(&refusal(id, name), exists),
+                6..=11 if exists => approve(&mut memory, id, name, step),
+                12 if open.insert(from) => memory.give_shelves(&BTreeSet::from([from])),
+                13 => {
+                    let carried = memory.carry_over();
+                    carried.iter().for_each(|refusal| memory.refused(refusal, open.contains(&refusal.from)));
+                }
+                14 => {
+                    let _ = memory.drop_dead_records();
+                    assert!(memory.records.first_key_value().is_none_or(|(_, live)| !live.is_empty()));
+                }
+                _ => {
+                    memory.close_record();
+                    let raised = memory.trim(Seq(u64::MAX));
+                    assert!(memory.len() <= 30, "all can be forgotten");
+                    assert!(raised.iter().all(|(owner, id)| memory.horizon(*owner) == Some(*id)));
+                }
+            }
+            if step % 8 == 0 {
+                assert_consistent(&memory);
+            }
+        }
+    }
+}
+
+#[test]
+fn r10_the_accounts_with_the_most_ids_forget_and_only_as_much_as_is_needed() {
+    let left = |capacity, ids: [u128; 3]| {
+        let mut memory = Memory::new(capacity);
+        for (name, ids) in ["A", "x@A", "y@A"].into_iter().zip(ids) {
+            (1..=ids).for_each(|id| approve(&mut memory, id, name, 1));
+        }
+        memory.trim(Seq(1));
+        ["A", "x@A", "y@A"].map(|name| memory.shelves[&account(name)].len())
+    };
+    assert_eq!(left(70, [60, 10, 10]), [46, 10, 10], "a sixteenth more than needed");
+    let [most, next, least] = left(100, [60, 50, 5]);
+    assert_eq!((most + next, least), (89, 5));
+    assert!(most.abs_diff(next) <= 4, "the fullest, until another is as full: {most} and {next}");
+    assert_eq!(left(20, [8, 8, 8]).iter().sum::<usize>(), 19, "small ones give too");
+    assert_eq!(left(24, [8, 8, 8]), [8, 8, 8], "as many as fit stay");
+}
+
+#[test]
+fn the_numbers_of_records_go_on_where_they_were() {
+    let mut memory = Memory::new(16);
+    assert_eq!([memory.close_record(), memory.close_record()], [1, 2]);
+    memory.load_record(7, &[refusal(1, "A")], |_| true);
+    assert_eq!(memory.close_record(), 8);
+    memory.continue_records_at(20);
+    memory.continue_records_at(3);
+    assert_eq!([memory.close_record(), memory.close_record()], [20, 21]);
+}
+
+#[test]
+fn leading_records_without_a_live_refusal_are_dropped_and_the_first_that_stays_is_named() {
+    let mut memory = Memory::new(16);
+    assert_eq!(memory.drop_dead_records(), None);
+    for id in [1, 2, 1] {
+        memory.refused(&refusal(id, "A"), true);
+        memory.close_record();
+    }
+    assert_eq!((memory.drop_dead_records(), memory.drop_dead_records()), (Some(2), None), "the first came again in 3");
+    for id in [1, 2] {
+        approve(&mut memory, id, "A", 1);
+    }
+    assert_eq!(memory.drop_dead_records(), Some(4), "none is live: the next number");
+}
+
+#[test]
+fn no_refusal_is_carried_over_while_the_records_are_few_for_what_they_hold() {
+    let mut memory = Memory::new(1_000);
+    let mut refuse = |id: u64| {
+        memory.refused(&refusal(id.into(), "A"), true);
+        memory.close_record();
+        memory.carry_over().len()
+    };
+    // Ids 2 to 41 are refused a second time, so that 40 records are dead behind the first one.
+    let carried: usize = (1..=60).chain(2..=41).map(&mut refuse).sum();
+    assert_eq!(carried, 0, "100 records for 60 refusals");
+    assert_eq!((2..=41).map(&mut refuse).max(), Some(1), "140 records: the oldest holds them all back");
 }

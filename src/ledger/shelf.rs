@@ -96,3 +96,53 @@ impl Shelf {
         forgotten
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Entropy;
+    use crate::types::Amount;
+
+    /// Remembers and forgets at random, and compares with one ordered map.
+    fn is_a_map_that_forgets_its_smallest_ids(accounts: &[&str]) {
+        let accounts: Vec<AccountId> = accounts.iter().map(|account| account.parse().unwrap()).collect();
+        let of_one = accounts.len() == 1;
+        for seed in 0..40 {
+            let mut entropy = Entropy::from_seed(seed);
+            let (mut shelf, mut expected) = (Shelf::default(), BTreeMap::<_, Known>::new());
+            for step in 0..300 {
+                let account = accounts[usize::try_from(entropy.below(accounts.len() as u64)).unwrap()];
+                // Mostly ascending, as clients' ids are.
+                let id = if entropy.below(3) == 0 { entropy.below(80) } else { step };
+                let key = (TransferId::from(u128::from(id)), account);
+                if entropy.below(12) > 0 {
+                    let content = Content::transfer(account, Amount::new(entropy.below(9)));
+                    let outcome = Outcome::Approved(Seq(entropy.below(100)));
+                    let before = shelf.insert(of_one, key, content, outcome.clone());
+                    assert_eq!(before, expected.insert(key, (content, outcome)));
+                } else {
+                    let (count, watermark) = (entropy.below(20), Seq(50));
+                    let passes = |known: &Known| !matches!(known.1, Outcome::Approved(seq) if seq > watermark);
+                    let smallest = expected.iter().filter(|(_, known)| passes(known)).map(|(key, _)| *key);
+                    let smallest: Vec<_> = smallest.take(usize::try_from(count).unwrap()).collect();
+                    let forgotten = smallest.iter().map(|key| (*key, expected.remove(key).unwrap().1));
+                    let forgotten: Vec<_> = forgotten.collect();
+                    let account = of_one.then_some(account);
+                    assert_eq!(shelf.forget(account, usize::try_from(count).unwrap(), watermark), forgotten);
+                }
+                assert_eq!((shelf.len(), shelf.get(&key)), (expected.len(), expected.get(&key)));
+            }
+            assert!(expected.iter().all(|(key, known)| shelf.get(key) == Some(known)));
+        }
+    }
+
+    #[test]
+    fn r10_the_shelf_of_an_account_forgets_its_smallest_ids_first_and_none_of_the_local_log() {
+        is_a_map_that_forgets_its_smallest_ids(&["A"]);
+    }
+
+    #[test]
+    fn r10_so_does_the_shelf_that_accounts_share() {
+        is_a_map_that_forgets_its_smallest_ids(&["x@A", "y@A", "z@A"]);
+    }
+}

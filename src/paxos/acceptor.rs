@@ -248,3 +248,7 @@ struct Asked {
 fn show(ballot: Option<Ballot>) -> String {
     ballot.map_or_else(|| "none".to_owned(), |ballot| ballot.to_string())
 }
+
+#[cfg(test)]
+#[path = "acceptor_tests.rs"]
+mod tests;

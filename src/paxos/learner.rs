@@ -232,4 +232,55 @@ mod tests {
             [LearnerAction::Halt(HaltReason::OtherBlock { height: Height(1), .. })]
         ));
     }
+
+    #[test]
+    fn r5_only_the_own_tip_is_compared_with_that_of_a_peer() {
+        let (mut learner, first) = (learner(), block(1, Hash::ZERO));
+        let second = block(2, first.hash());
+        for applied in [&first, &second] {
+            let _ = learner.on_applied(applied);
+        }
+        let told = |block: &Block| Commit { height: block.height(), hash: block.hash(), block: None };
+        assert_eq!(learner.on_commit(node("B"), told(&second)), [], "the same block");
+        assert_eq!(learner.on_commit(node("B"), told(&first)), [], "an older one is not the tip");
+    }
+
+    #[test]
+    fn a_commit_is_believed_for_the_block_that_it_names_alone() {
+        let (mut learner, first, other) = (learner(), block(1, Hash::ZERO), block(1, block(7, Hash::ZERO).hash()));
+        let gap = [LearnerAction::Gap(node("B"), Height(1))];
+        let commit = |with: &Arc<Block>| Commit { height: Height(1), hash: first.hash(), block: Some(with.clone()) };
+        assert_eq!(learner.on_commit(node("B"), commit(&other)), gap, "it brings another");
+        learner.on_voted(&Slot { ballot: ballot(1), block: other.clone() });
+        assert_eq!(
+            learner.on_commit(node("B"), Commit { block: None, ..commit(&other) }),
+            gap,
+            "another was voted for"
+        );
+        assert_eq!(learner.on_commit(node("B"), commit(&first)), [LearnerAction::Apply(first.clone())]);
+        let unheard = Commit { hash: other.hash(), block: None, ..commit(&first) };
+        learner.on_voted(&Slot { ballot: ballot(1), block: first.clone() });
+        assert_eq!(learner.on_commit(node("B"), unheard), [], "one of this height is on its way to the Ledger");
+    }
+
+    #[test]
+    fn what_is_of_the_next_height_stays_while_the_block_below_is_applied() {
+        let (mut learner, first) = (learner(), block(1, Hash::ZERO));
+        let second = block(2, first.hash());
+        learner.on_voted(&Slot { ballot: ballot(1), block: second.clone() });
+        learner.on_proposed(ballot(1), second.clone());
+        assert_eq!(learner.on_applied(&first), [], "nothing of its own");
+        let told = Commit { height: Height(2), hash: second.hash(), block: None };
+        assert_eq!(learner.clone().on_commit(node("B"), told), [LearnerAction::Apply(second.clone())], "its vote");
+        let _ = learner.on_accepted(node("B"), vote(1, &second));
+        assert_eq!(learner.on_accepted(node("C"), vote(1, &second)), [LearnerAction::Apply(second.clone())]);
+        assert_eq!(learner.on_applied(&second).len(), 2, "its proposal: both peers are told");
+    }
+
+    #[test]
+    fn a_rivals_block_in_place_of_the_own_one_is_not_told_as_the_own_one() {
+        let (mut learner, own) = (learner(), block(1, Hash::ZERO));
+        learner.on_proposed(ballot(1), own);
+        assert_eq!(learner.on_applied(&block(1, block(7, Hash::ZERO).hash())), []);
+    }
 }

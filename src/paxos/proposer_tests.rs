@@ -1,6 +1,6 @@
 use super::*;
 use crate::effect::Slot;
-use crate::ledger::{Action, LogOffer, Operation, Run};
+use crate::ledger::{Action, EntryFault, LogOffer, Operation, Run};
 use crate::types::{Amount, Seq};
 
 fn node(name: &str) -> NodeId {
@@ -166,6 +166,7 @@ fn r6_the_ballot_is_kept_for_the_next_height_and_a_stale_collection_does_not_cou
     let mut proposer = proposer();
     let _ = proposing(&mut proposer);
     let _ = proposer.on_applied(Height(1), block(1, 1).hash());
+    assert_eq!((proposer.height(), proposer.ballot()), (Height(1), Some(ballot(1, "A"))));
     let actions = proposer.on_settle(2);
     assert_eq!(actions[0], ProposerAction::Send(node("A"), Message::Prepare(prepare(1, 2, 2))));
     let _ = proposer.on_promise(node("A"), promise(prepare(1, 2, 2)));
@@ -191,6 +192,19 @@ fn a_proposer_that_is_outbid_waits_for_the_winners_block() {
     let idle = Idle { ballot: ballot(2, "B"), height: Height(1) };
     assert_eq!(winner_idle.on_idle(idle), std::slice::from_ref(&done));
     assert_eq!(proposer.on_applied(Height(1), block(1, 9).hash()), [done]);
+}
+
+#[test]
+fn a_proposer_waits_where_the_rivals_round_is_open_and_where_its_own_block_may_be_what_the_others_finish() {
+    let wait = [ProposerAction::Start(ProposerTimer::Wait { attempt: 1 })];
+    let outbid = |open| nack(prepare(1, 1, 1), NackKind::Outbid { open }, Some(ballot(2, "B")), 0);
+    let mut collecting = proposer();
+    let _ = collecting.on_settle(1);
+    let _ = collecting.on_promise(node("A"), promise(prepare(1, 1, 1)));
+    assert_eq!(collecting.on_nack(node("B"), outbid(true)), wait);
+    let mut sent_its_block = proposer();
+    let _ = proposing(&mut sent_its_block);
+    assert_eq!(sent_its_block.on_nack(node("B"), outbid(false)), wait);
 }
 
 #[test]
@@ -239,7 +253,9 @@ fn r5_promises_that_do_not_fit_are_replaced_by_another_majority() {
     assert_eq!(proposer.on_composed(CollectionNumber(1), undecided), []);
     assert_eq!(proposer.on_promise(node("B"), promise(prepare(1, 1, 1))), [], "excluded for this collection");
     assert_eq!(sent(&proposer.on_link(node("C"), true, true)), [(node("C"), "PREPARE")]);
-    assert!(composes(&proposer.on_promise(node("C"), promise(prepare(1, 1, 1)))));
+    let actions = proposer.on_promise(node("C"), promise(prepare(1, 1, 1)));
+    let [ProposerAction::Compose(_, candidates)] = &actions[..] else { panic!("{actions:?}") };
+    assert!(candidates.keys().eq(&[node("A"), node("C")]), "the one that does not fit is out");
 }
 
 #[test]
@@ -273,4 +289,119 @@ fn r9_a_promise_that_does_not_count_is_not_heard() {
         _ => None,
     });
     assert_eq!(done.unwrap().not_heard, Some(BTreeSet::from([node("C")])));
+}
+
+#[test]
+fn r9_entries_left_out_allow_no_refusal_and_a_rejected_entry_is_told_and_not_heard() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    for from in ["A", "B", "C"] {
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    let (mut left_out, stale) =
+        (proposer.clone(), proposer.clone().on_composed(CollectionNumber(0), built(&block(1, 1))));
+    assert_eq!(stale, [], "the answer to an older collection");
+    let fault = EntryFault::Overdraft;
+    let rejected = Composition { rejected: BTreeMap::from([(node("B"), (Seq(4), fault))]), ..built(&block(1, 1)) };
+    let actions = proposer.on_composed(CollectionNumber(1), rejected);
+    let failed = Message::EntryFailed(EntryFailed { seq: Seq(4), fault });
+    assert_eq!(actions[0], ProposerAction::Send(node("B"), failed));
+    let done = CollectionOutcome { began: 1, not_heard: Some(BTreeSet::from([node("B")])) };
+    assert_eq!(proposer.on_applied(Height(1), block(1, 1).hash()), [ProposerAction::Done(done)]);
+    let _ = left_out.on_composed(CollectionNumber(1), Composition { left_out: true, ..built(&block(1, 1)) });
+    let done = CollectionOutcome { began: 1, not_heard: None };
+    assert_eq!(left_out.on_applied(Height(1), block(1, 1).hash()), [ProposerAction::Done(done)]);
+}
+
+#[test]
+fn what_is_unanswered_is_repeated_to_whom_it_concerns() {
+    let mut proposer = proposer();
+    let repeat = |proposer: &Proposer| sent(&proposer.clone().on_timer(ProposerTimer::Repeat));
+    let of_link = |proposer: &Proposer, peer: &str| sent(&proposer.clone().on_link(node(peer), true, true));
+    assert_eq!(proposer.clone().on_timer(ProposerTimer::Repeat), [], "nothing is under way, and the timer ends");
+    let _ = proposer.on_settle(1);
+    assert_eq!(repeat(&proposer), [(node("A"), "PREPARE")]);
+    assert_eq!(of_link(&proposer, "B"), [], "R3: nobody else is asked yet");
+    let _ = proposer.on_promise(node("A"), promise(prepare(1, 1, 1)));
+    assert_eq!(repeat(&proposer), [(node("B"), "PREPARE"), (node("C"), "PREPARE")]);
+    assert_eq!(of_link(&proposer, "B"), [(node("B"), "PREPARE")]);
+    let _ = proposer.on_promise(node("B"), promise(prepare(1, 1, 1)));
+    assert_eq!(repeat(&proposer), [(node("C"), "PREPARE")]);
+    let again = proposer.on_timer(ProposerTimer::Repeat);
+    assert_eq!(again.last(), Some(&ProposerAction::Start(ProposerTimer::Repeat)));
+    let mut alone = proposer.clone();
+    let _ = alone.on_link(node("C"), false, true);
+    assert_eq!(repeat(&alone), [], "who is away is asked when it is back");
+    let _ = proposer.on_promise(node("C"), promise(prepare(1, 1, 1)));
+    let _ = proposer.on_composed(CollectionNumber(1), built(&block(1, 1)));
+    assert_eq!(repeat(&proposer), [(node("B"), "ACCEPT"), (node("C"), "ACCEPT"), (node("A"), "ACCEPT")]);
+    assert_eq!(of_link(&proposer, "B"), [(node("B"), "ACCEPT")]);
+}
+
+#[test]
+fn a_grace_that_ran_out_before_the_majority_was_there_ends_nothing() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    let _ = proposer.on_promise(node("A"), promise(prepare(1, 1, 1)));
+    assert_eq!(proposer.on_timer(ProposerTimer::Grace), [], "that of an earlier collection");
+    assert_eq!(
+        proposer.on_promise(node("B"), promise(prepare(1, 1, 1))),
+        [ProposerAction::Start(ProposerTimer::Grace)]
+    );
+    assert_eq!(proposer.on_promise(node("B"), promise(prepare(1, 1, 1))), [], "it runs already");
+}
+
+#[test]
+fn a_rivals_round_at_another_height_is_not_waited_for() {
+    let mut proposer = proposer();
+    proposer.on_overtaken(ballot(3, "B"), Height(2));
+    assert_eq!(sent(&proposer.clone().on_settle(1)), [(node("A"), "PREPARE")]);
+    let _ = proposer.on_applied(Height(1), Hash::ZERO);
+    assert_eq!(proposer.on_settle(1), [ProposerAction::Start(ProposerTimer::Wait { attempt: 0 })]);
+}
+
+#[test]
+fn an_idle_ends_the_wait_for_its_own_round_only() {
+    let mut proposer = proposer();
+    proposer.on_overtaken(ballot(3, "B"), Height(1));
+    let idle = |round, height| Idle { ballot: ballot(round, "B"), height: Height(height) };
+    let mut older = proposer.clone();
+    assert_eq!(older.on_idle(idle(2, 1)), []);
+    assert_eq!(older.on_settle(1), [ProposerAction::Start(ProposerTimer::Wait { attempt: 0 })]);
+    assert_eq!(older.on_idle(idle(3, 2)), [], "at another height");
+    assert_eq!(older.ballot(), None);
+    assert_eq!(proposer.on_idle(idle(3, 1)), []);
+    assert_eq!(sent(&proposer.on_settle(1)), [(node("A"), "PREPARE")], "nobody is at work any more");
+}
+
+#[test]
+fn each_wait_in_a_row_is_longer_until_a_block_comes() {
+    let mut proposer = proposer();
+    proposer.on_overtaken(ballot(3, "B"), Height(1));
+    let wait = |attempt| [ProposerAction::Start(ProposerTimer::Wait { attempt })];
+    assert_eq!(proposer.on_settle(1), wait(0));
+    for attempt in 0..3 {
+        let outdated = ProposerTimer::Wait { attempt: attempt + 7 };
+        assert_eq!(proposer.on_timer(outdated), [], "the timer of another wait");
+        let actions = proposer.on_timer(ProposerTimer::Wait { attempt });
+        let ProposerAction::Send(_, Message::Prepare(lost)) = actions[0] else { panic!("{actions:?}") };
+        let actions = proposer.on_nack(node("A"), nack(lost, NackKind::Ahead, None, 1));
+        assert_eq!(actions, wait(attempt + 1), "that its own acceptor is ahead is no gap");
+    }
+    let _ = proposer.on_applied(Height(1), Hash::ZERO);
+    proposer.on_overtaken(ballot(9, "B"), Height(2));
+    assert_eq!(proposer.on_settle(1), wait(0));
+}
+
+#[test]
+fn a_block_below_the_height_of_a_round_does_not_end_it() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(1);
+    assert_eq!(proposer.on_applied(Height(0), Hash::ZERO), [], "while it collects");
+    for from in ["A", "B", "C"] {
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    let _ = proposer.on_composed(CollectionNumber(1), built(&block(1, 1)));
+    assert_eq!(proposer.on_applied(Height(0), Hash::ZERO), [], "while it proposes");
+    assert_eq!(proposer.on_applied(Height(1), block(1, 1).hash()).len(), 1);
 }
