@@ -52,6 +52,8 @@ pub enum TripletFault {
 /// The first line that is wrong, with what to do about it.
 pub fn parse(text: &str, exists: impl Fn(AccountId) -> bool, known: &str) -> Result<Vec<Triplet>, TripletError> {
     let mut triplets = Vec::new();
+    // Some editors begin a text with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let content = line.split('#').next().unwrap_or_default().trim();
         if content.is_empty() {
@@ -98,6 +100,7 @@ mod tests {
         let text = "# opening 10\n(A, B, 4)\n\n  ( B ,A,5 )  # back\r\n(C,A,0)";
         let expected = [("A", "B", 4), ("B", "A", 5), ("C", "A", 0)];
         let expected: Vec<_> = expected.map(|(from, to, amount)| (from.to_owned(), to.to_owned(), amount)).into();
+        assert_eq!(read(&format!("\u{feff}{text}")), Ok(expected.clone()));
         assert_eq!(read(text), Ok(expected));
         assert_eq!(read(""), Ok(Vec::new()));
     }

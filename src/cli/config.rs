@@ -29,22 +29,48 @@ fn flags() -> BTreeMap<String, Arg> {
 /// defaults, so that flags and environment go before it.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Arguments, Wrong> {
     // What is missing may be in the file.
-    let lenient = Arguments::command().mut_subcommand("node", |node| node.mut_args(|arg| arg.required(false)));
+    let lenient = arguments_command().mut_subcommand("node", |node| node.mut_args(|arg| arg.required(false)));
     let first = lenient.try_get_matches_from(&arguments)?;
-    let strict = || Ok(Arguments::from_arg_matches(&Arguments::command().try_get_matches_from(&arguments)?)?);
+    let strict = || Ok(Arguments::from_arg_matches(&arguments_command().try_get_matches_from(&arguments)?)?);
     let Some((name @ ("node" | "config"), given)) = first.subcommand() else { return strict() };
     let Some(path) = given.get_one::<PathBuf>("config") else { return strict() };
     let flags = flags();
     let wrong = |error: TomlFileError| Wrong::File(Failure::usage(error.to_string()));
     let file = TomlText::read(path).and_then(|text| ConfigFile::parse(&text, &flags)).map_err(wrong)?;
     one_beginning(given, &file)?;
-    let command = Arguments::command().mut_subcommand(name, |command| with_defaults(command, &file, &flags));
+    let command = arguments_command().mut_subcommand(name, |command| with_defaults(command, &file, &flags));
     let second = command.try_get_matches_from(&arguments).map_err(|error| in_the_file(error, &file))?;
     let mut parsed = Arguments::from_arg_matches(&second)?;
     if let Command::Config(config) = &mut parsed.command {
         config.found_in(&file);
     }
     Ok(parsed)
+}
+
+/// The command. Where nodes are named by an empty variable, they are not named.
+fn arguments_command() -> clap::Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let unnamed = |arg: Arg| if arg.get_id() == "nodes" && is_empty(&arg) { arg.env(None) } else { arg };
+    Arguments::command().mut_subcommands(|command| command.mut_args(unnamed))
+}
+
+/// The error with the name of the variable where the wrong value is the environment's: of both, the parser names the flag.
+pub(super) fn of_environment(mut error: clap::Error, arguments: Vec<OsString>) -> clap::Error {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
+    // "--opening <AMOUNT>"
+    let flag = shown.split([' ', '[', '=']).next().unwrap_or_default().to_owned();
+    let written: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+    if written.iter().any(|argument| argument.split('=').next() == Some(&flag)) {
+        return error;
+    }
+    let whole = Arguments::command();
+    let command = written.iter().find_map(|argument| whole.find_subcommand(argument.as_ref()));
+    let arg = command.into_iter().flat_map(clap::Command::get_arguments);
+    let mut named = arg.filter(|arg| arg.get_long() == flag.strip_prefix("--"));
+    if let Some(variable) = named.find_map(|arg| arg.get_env().filter(|name| std::env::var_os(name).is_some())) {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable.to_string_lossy().into_owned()));
+    }
+    error
 }
 
 /// The command of a node, where what the file says stands in the place of the defaults.

@@ -28,7 +28,7 @@ use crate::wire::client::State;
 
 const EXAMPLES: &str = "Examples:
   paxbank demo
-  paxbank demo --opening 1000 --keep bank       the stores stay in the directory bank; run it again to go on
+  paxbank demo --opening 1000 --keep bank       the stores stay in the directory bank; a second demo goes on with them
   paxbank demo -c 'A B 30; B C 120; chain'";
 
 const NOTES: &str = "\

@@ -43,6 +43,10 @@ pub(super) struct Manual {
 }
 
 impl Manual {
+    pub(super) fn only_tells(&self) -> bool {
+        self.directory.is_none()
+    }
+
     pub(super) fn run(&self) -> Result<Report, Failure> {
         let mut whole = Arguments::command().disable_help_subcommand(true);
         whole.build();

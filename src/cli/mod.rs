@@ -13,7 +13,9 @@ pub mod session;
 mod signals;
 
 use std::io::{ErrorKind, Write as _};
+use std::num::{IntErrorKind, ParseIntError};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -52,6 +54,18 @@ enum Command {
     Man(manual::Manual),
 }
 
+impl Command {
+    /// Whether nothing is done where its result cannot be written.
+    fn only_tells(&self) -> bool {
+        match self {
+            Self::Ask(ask) => ask.only_tells(),
+            Self::Man(manual) => manual.only_tells(),
+            Self::Node(_) | Self::Demo(_) => false,
+            Self::Config(_) | Self::Check(_) | Self::Bench(_) | Self::Completions(_) => true,
+        }
+    }
+}
+
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -84,6 +98,14 @@ impl Failure {
     }
 }
 
+/// A number of things of which there must be one at least, for arguments.
+fn count<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::PosOverflow => "that is too large".to_owned(),
+        _ => "give a whole number, 1 or more".to_owned(),
+    })
+}
+
 /// Prints a line of a result that only tells of something. Where its reader went away, as `head` does, there is nobody to
 /// print for: the process ends.
 pub fn say(text: &str) {
@@ -97,24 +119,38 @@ pub fn say(text: &str) {
     }
 }
 
-/// Prints the last line of a result. Whether anybody reads it or not, what was done is done: the exit status says it.
-fn conclude(text: &str) {
-    match write(text) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => unwritten(&error),
-        _ => {}
+/// What became of something that was printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Printed {
+    Yes,
+    /// Its reader went away.
+    Unread,
+    /// It could not be written, which was told on stderr.
+    Failed,
+}
+
+impl From<std::io::Result<()>> for Printed {
+    fn from(result: std::io::Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::Yes,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Self::Unread,
+            Err(error) => {
+                unwritten(&error);
+                Self::Failed
+            }
+        }
     }
 }
 
-/// Prints a part of a result, and says whether there is still somebody who reads it.
-fn print(text: &str) -> bool {
+/// Prints the last line of a result. Whether anybody reads it or not, what was done is done.
+fn conclude(text: &str) -> Printed {
+    write(text).into()
+}
+
+/// Prints a part of a result.
+fn print(text: &str) -> Printed {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            unwritten(&error);
-            false
-        }
-        result => result.is_ok(),
-    }
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).into()
 }
 
 fn write(text: &str) -> std::io::Result<()> {
@@ -131,7 +167,7 @@ fn unwritten(error: &std::io::Error) {
 pub fn main() -> ExitCode {
     let wrong = match config::parse(std::env::args_os().collect()) {
         Ok(arguments) => return run(arguments),
-        Err(Wrong::Arguments(error)) => without_secrets(error),
+        Err(Wrong::Arguments(error)) => without_secrets(config::of_environment(error, std::env::args_os().collect())),
         Err(Wrong::File(failure)) => {
             let json = asks_for_json(std::env::args().skip(1));
             return fail(failure, if json { Output::Json } else { Output::Human });
@@ -188,6 +224,7 @@ fn asks_for_json(arguments: impl Iterator<Item = String>) -> bool {
 /// Runs the command.
 fn run(arguments: Arguments) -> ExitCode {
     let Arguments { command, output } = arguments;
+    let tells = command.only_tells();
     let result = match command {
         Command::Node(node) => node.run().map(Finished::from),
         Command::Config(config) => config.run(),
@@ -202,18 +239,20 @@ fn run(arguments: Arguments) -> ExitCode {
         Ok(finished) => finished,
         Err(failure) => return fail(failure, output),
     };
-    match (report, output) {
+    let printed = match (report, output) {
         (Some(report), Output::Human) if !report.human.is_empty() => conclude(report.human.trim_end()),
         (Some(report), Output::Json) => conclude(&report.json.to_string()),
-        _ => {}
-    }
-    ExitCode::from(status)
+        _ => Printed::Yes,
+    };
+    ExitCode::from(if status == 0 && tells && printed == Printed::Failed { 2 } else { status })
 }
 
 fn fail(Failure { code, status, message }: Failure, output: Output) -> ExitCode {
     match output {
         Output::Human => eprintln!("paxbank: {message}"),
-        Output::Json => conclude(&serde_json::json!({ "error": { "code": code, "message": message } }).to_string()),
+        Output::Json => {
+            conclude(&serde_json::json!({ "error": { "code": code, "message": message } }).to_string());
+        }
     }
     ExitCode::from(status)
 }

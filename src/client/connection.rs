@@ -69,7 +69,7 @@ impl Connection {
         let hello = Call { tag: 0, ask: Ask::Hello { version: CLIENT_PROTOCOL_VERSION } };
         write_frame(&mut writer, &hello).await.map_err(|error| unreachable(error.to_string()))?;
         let reply: Reply =
-            read_value(&mut reader, &REPLY_LIMITS).await.map_err(|error| unreachable(error.to_string()))?;
+            read_value(&mut reader, &REPLY_LIMITS).await.map_err(|error| unreachable(stranger(&error)))?;
         match reply.told {
             Told::Welcome(welcome) if welcome.version == CLIENT_PROTOCOL_VERSION => Ok((reader, writer, welcome)),
             Told::Welcome(Welcome { version: theirs, .. }) => {
@@ -162,6 +162,17 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Why there is no first answer, and what may be there instead of a node that serves clients.
+fn stranger(error: &FrameError) -> String {
+    match error {
+        FrameError::TooLong { .. } | FrameError::Malformed(_) => {
+            format!("something that is no paxbank node answers there ({error})")
+        }
+        FrameError::Closed => format!("{error}; is this the port for peers? give that of --client-listen"),
+        _ => error.to_string(),
     }
 }
 

@@ -16,7 +16,7 @@ mod words;
 
 pub use complete::{Names, complete};
 pub(crate) use parse::nearest;
-pub use parse::{ParseError, parse};
+pub use parse::{ParseError, parse, parse_each};
 pub use words::{Word, help};
 
 use crate::triplets::Triplet;

@@ -53,11 +53,16 @@ impl ParseError {
     }
 }
 
-/// The commands of a line, in order. None is returned where one of them is wrong, so that nobody runs half a line.
+/// The commands of a line, in order.
 ///
 /// # Errors
 /// The first that is not understood, with what to write instead.
 pub fn parse(line: &str, grammar: Grammar) -> Result<Vec<Command>, ParseError> {
+    parse_each(line, grammar).into_iter().collect()
+}
+
+/// The commands of a line, in order, each understood or not for itself.
+pub fn parse_each(line: &str, grammar: Grammar) -> Vec<Result<Command, ParseError>> {
     let content = line.split('#').next().unwrap_or_default();
     content.split(';').map(str::trim).filter(|one| !one.is_empty()).map(|one| command(one, grammar)).collect()
 }
@@ -68,6 +73,7 @@ fn command(text: &str, grammar: Grammar) -> Result<Command, ParseError> {
     }
     let words: Vec<&str> = text.split_whitespace().collect();
     let Some((first, rest)) = words.split_first() else { return Err(unknown("", grammar)) };
+    let first = if *first == "exit" { "quit" } else { first };
     let Some(word) = grammar.word(first) else {
         return match anywhere(first) {
             Some(word) => Err(ParseError::NotHere(word.name)),

@@ -1,7 +1,7 @@
 //! Every form that is understood, and what is told where one is not.
 
 use super::super::{Command, Grammar};
-use super::parse;
+use super::{parse, parse_each};
 use crate::shell::help;
 use crate::triplets::Triplet;
 use crate::types::{Amount, Height};
@@ -69,7 +69,9 @@ fn a_line_holds_several_commands_or_none() {
     for nothing in ["", "  ", "# a comment", ";", "\r"] {
         assert_eq!(parse(nothing, Grammar::Bank), Ok(Vec::new()));
     }
-    assert!(wrong("balance A; balanc B").contains("did you mean balance?"), "nothing of the line is run");
+    assert!(wrong("balance A; balanc B").contains("did you mean balance?"));
+    let each = parse_each("settle; balanc B; exit", Grammar::Bank);
+    assert!(matches!(&each[..], [Ok(Command::Settle), Err(_), Ok(Command::Quit)]), "{each:?}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ static WORDS: [Word; 15] = [
     ),
     of_cluster("heal", "heal", "ends the cut", &["heal"]),
     word("help", "help [COMMAND]", "explains a command, or lists all", &["help", "help transfer"]),
-    word("quit", "quit", "ends the session, as Ctrl-D does", &["quit"]),
+    word("quit", "quit", "ends the session, as Ctrl-D and exit do", &["quit"]),
 ];
 
 impl Grammar {

@@ -10,6 +10,9 @@ pub const NODE_NAME_BYTES_MAX: usize = 16;
 /// Longest account name before its `@home`, in bytes.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 32;
 
+/// So much of a name that is too long is repeated to whoever gave it.
+const SHOWN_CHARACTERS: usize = 12;
+
 /// Why a text is not the name of a node or an account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -17,10 +20,12 @@ pub enum NameError {
     #[error("a name is empty; give at least one character")]
     Empty,
     /// Longer than the limit, in bytes.
-    #[error("the name {name:?} is longer than {max} bytes")]
+    #[error("the name that begins {name:?}… is too long ({bytes} bytes, {max} are allowed)")]
     TooLong {
-        /// The name as given, cut to a printable length.
+        /// The beginning of the name as given.
         name: String,
+        /// Its length, in bytes.
+        bytes: usize,
         /// The limit, in bytes.
         max: usize,
     },
@@ -51,7 +56,8 @@ impl<const N: usize> Name<N> {
             return Err(NameError::Empty);
         }
         if text.len() > N {
-            return Err(NameError::TooLong { name: text.chars().take(N).collect(), max: N });
+            let name = text.chars().take(SHOWN_CHARACTERS).collect();
+            return Err(NameError::TooLong { name, bytes: text.len(), max: N });
         }
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if let Some(place) = text.bytes().position(|byte| !allowed(&byte)) {
@@ -235,6 +241,7 @@ mod tests {
         assert!(matches!("a b".parse::<AccountId>(), Err(NameError::Character { character: ' ', .. })));
         assert!(matches!("x@y@z".parse::<AccountId>(), Err(NameError::Character { character: '@', .. })));
         assert!(matches!("a\u{0}".parse::<NodeId>(), Err(NameError::Character { .. })));
-        assert!(matches!("seventeen-letters".parse::<NodeId>(), Err(NameError::TooLong { max: 16, .. })));
+        let long = "seventeen-letters".parse::<NodeId>().unwrap_err().to_string();
+        assert_eq!(long, "the name that begins \"seventeen-le\"… is too long (17 bytes, 16 are allowed)");
     }
 }

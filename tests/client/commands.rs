@@ -9,7 +9,7 @@ use paxos_banking::wire::client::{Ask, Balance, Call, FailureCode, LogEntry, Tol
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::node::{Act, Bank, Node, all, approved, failed, node, nowhere};
+use crate::node::{Act, Bank, Node, all, approved, failed, genesis, node, nowhere};
 use crate::reads::{chain, operation, page};
 
 const ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -38,7 +38,7 @@ pub async fn text_of(arguments: &[&str]) -> (i32, String) {
 
 #[tokio::test]
 async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
-    let wrong: [(&[&str], &str); 11] = [
+    let wrong: [(&[&str], &str); 16] = [
         (&["transfer", "A", "B", "5"], "such as --nodes 127.0.0.1:8001"),
         (&["transfer", "A", "B", "5", "--nodes", "localhost"], "give HOST:PORT"),
         (&["status", "--nodes", "a:1 b:2"], "give HOST:PORT, such as 127.0.0.1:8001"),
@@ -49,6 +49,11 @@ async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
         (&["transfer", "A", "B", "5", "--id", "7"], "is not a transfer id"),
         (&["balance", "A", "--deadline", "10"], "such as 500ms or 10s"),
         (&["chain", "--from", "3", "--to", "1", "--nodes", "localhost:1"], "lower height first"),
+        (&["status", "--nodes", ""], "give HOST:PORT"),
+        (&["follow", "--from", "0"], "give a whole number, 1 or more"),
+        (&["follow", "--every", "0s"], "give 10ms or more"),
+        (&["run", "x", "--window", "0"], "give a whole number, 1 or more"),
+        (&["run", "x", "--run-id", "abc"], "that is no id of a run"),
         (&["transmogrify"], "unrecognized subcommand"),
     ];
     for (arguments, expected) in wrong {
@@ -62,6 +67,92 @@ async fn wrong_use_is_status_2_and_json_where_json_was_asked_for() {
     let output = paxbank(&["--output=json", "transfer"]).await;
     assert_eq!(output.status.code(), Some(2));
     serde_json::from_slice::<Value>(&output.stdout).unwrap();
+}
+
+/// Runs the command with one variable of the environment and stdout elsewhere: its exit status and stderr.
+fn with_variable(arguments: &[&str], (name, value): (&str, &str), stdout: Stdio) -> (i32, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
+    command.args(arguments).env_remove("PAXBANK_NODES").env(name, value).stdout(stdout);
+    let output = command.output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_wrong_value_of_the_environment_is_named_by_its_variable() {
+    let variable = ("PAXBANK_NODE_OPENING", "abc");
+    let node = ["node", "--id", "A", "--peer-listen", "127.0.0.1:0", "--client-listen", "127.0.0.1:0"];
+    let (status, told) = with_variable(&node, variable, Stdio::null());
+    assert!(status == 2 && told.contains("for 'PAXBANK_NODE_OPENING'") && !told.contains("--opening"), "{told}");
+    let (status, told) = with_variable(&[&node[..], &["--opening", "x"]].concat(), variable, Stdio::null());
+    assert!(status == 2 && told.contains("'--opening <AMOUNT>'"), "{told}");
+    let (status, told) = with_variable(&["status"], ("PAXBANK_NODES", ""), Stdio::null());
+    assert!(status == 2 && told.contains("no node is given; say where nodes listen"), "{told}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_cannot_be_written_is_status_2_where_a_command_only_tells_and_else_what_was_done() {
+    let blocks = chain(2);
+    let (mut bank, full) = (Bank::new().await, || Stdio::from(std::fs::File::create("/dev/full").unwrap()));
+    let node = bank.start("A", move |call| match &call.ask {
+        Ask::Transfers { .. } => vec![all(call, &approved("A", 1, None))],
+        Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis()))],
+        _ => vec![page(&blocks, call)],
+    });
+    for (arguments, expected) in [
+        (&["completions", "bash"][..], 2),
+        (&["man"], 2),
+        (&["status"], 2),
+        (&["chain"], 2),
+        (&["transfer", "A", "B", "5"], 0),
+    ] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
+        command.args(arguments).env("PAXBANK_NODES", &node.address).stdout(full()).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().await.unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {told}");
+        assert!(told.contains("the result cannot be written"), "{told}");
+    }
+}
+
+/// What a stranger at an address says is told as what it is.
+#[tokio::test]
+async fn something_that_is_no_node_for_clients_is_told_with_what_it_may_be() {
+    for (says, expected) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "something that is no paxbank node answers there"),
+        (b"", "is this the port for peers? give that of --client-listen"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // All that was asked is read, or the end would be a reset.
+                let mut asked = [0; 1024];
+                drop(tokio::io::AsyncReadExt::read(&mut stream, &mut asked).await);
+                drop(tokio::io::AsyncWriteExt::write_all(&mut stream, says).await);
+            }
+        });
+        let (status, value) = json_of(&["balance", "A", "--nodes", &address, "--deadline", "500ms"]).await;
+        let message = value["error"]["message"].as_str().unwrap();
+        assert!(status == 3 && message.contains(expected), "{value}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_before_a_node_was_reached_says_that_nothing_was_sent() {
+    // It takes connections, and says nothing.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_paxbank"));
+    command.args(["transfer", "A", "B", "5", "--deadline", "60s", "--nodes", &address]).stderr(Stdio::piped());
+    let child = command.kill_on_drop(true).spawn().unwrap();
+    let _stream = listener.accept().await.unwrap();
+    let process = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "INT", &process]).status().unwrap().success());
+    let output = child.wait_with_output().await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && told.contains("nothing was sent"), "{told}");
 }
 
 #[tokio::test]
@@ -434,7 +525,7 @@ async fn a_file_runs_in_order_goes_on_under_its_run_id_and_stops_at_what_is_unkn
     let (status, value) = json_of(&run).await;
     let message = value["error"]["message"].as_str().unwrap();
     assert!(
-        status == 2 && message.contains("line 2: there is no account Z; this bank has accounts at A, B, C"),
+        status == 2 && message.contains("line 2: there is no account Z; this bank has the nodes A, B, C"),
         "{message}"
     );
     assert!(home.transfers().is_empty(), "a file with a wrong line is not begun");

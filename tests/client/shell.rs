@@ -95,6 +95,9 @@ async fn a_script_ends_at_its_first_error_with_its_line_unless_it_is_to_go_on() 
     let (status, lines, stderr) = told(&shell(&node, &["--keep-going"], script).await);
     assert_eq!((status, lines.len()), (1, 2), "the last that failed was no error of use: {lines:?}");
     assert!(stderr.contains("line 1: ") && stderr.contains("line 3: "), "{stderr}");
+    let (status, lines, stderr) = told(&shell(&node, &[], "balance nobody@A\nA B 30\n").await);
+    assert_eq!((status, lines.len()), (1, 0), "an unknown account is an error of whoever asks for its balance");
+    assert!(stderr.starts_with("paxbank: line 1: "), "{stderr}");
     let (status, lines, stderr) = told(&shell(&node, &[], "A B 5\nbalance A\n").await);
     assert_eq!(status, 4);
     assert!(
@@ -128,8 +131,16 @@ async fn commands_of_an_argument_are_run_in_order() {
     let (status, lines, stderr) = told(&shell(&node, &["-c", "transfer A B 30; balance A"], "status\n").await);
     assert_eq!((status, lines.len(), stderr.as_str()), (0, 2, ""), "{lines:?}");
     let (status, lines, stderr) = told(&shell(&node, &["-c", "balance A; kill A"], "").await);
-    assert_eq!((status, lines.len()), (2, 0), "nothing of a wrong line is run");
-    assert!(stderr.starts_with("paxbank: kill is only for nodes that are all in this process"), "{stderr}");
+    assert_eq!((status, lines.len()), (2, 1), "what stands before the wrong command is run");
+    assert!(
+        stderr.starts_with("paxbank: line 1, command 2: kill is only for nodes that are all in this process"),
+        "{stderr}"
+    );
+    let (status, lines, _) = told(&shell(&node, &["-c", "A B 1; foo; A B 2", "--keep-going"], "").await);
+    assert_eq!((status, lines.len()), (2, 2), "each command counts for itself: {lines:?}");
+    let (_, lines, _) = told(&shell(&node, &["-c", "settle; foo", "--output", "json"], "").await);
+    let error = &serde_json::from_str::<Value>(&lines[1]).unwrap()["error"];
+    assert_eq!((&error["line"], &error["command"]), (&json!(1), &json!(2)));
     let (status, lines, stderr) = told(&shell(&node, &["-c", "balance A\nfoo"], "").await);
     assert!(status == 2 && lines.len() == 1 && stderr.starts_with("paxbank: line 2: "), "{stderr}");
     let (status, lines, _) = told(&shell(&node, &["-c", "help transfer"], "").await);

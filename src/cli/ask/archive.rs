@@ -14,6 +14,8 @@ use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq};
 
 /// The version of the file's form.
 const FORMAT: u32 = 1;
+/// What an export begins with.
+const HEADER: &[u8] = b"{\"format\":";
 /// Longest line: a block of the largest reply, each byte of which takes less than four here.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
@@ -153,8 +155,9 @@ impl Archive {
     ) -> Result<Self, Failure> {
         let mut lines = Lines { name, input, number: 0, buffer: Vec::new() };
         if !lines.next()? {
-            return Err(lines.damage("there is nothing"));
+            return Err(Failure::usage(format!("{name} is empty; give a file that paxbank export wrote")));
         }
+        lines.is_header()?;
         // Alone, and before the rest: a later format may have other fields.
         let first: FormatLine = lines.parse("the genesis of an exported chain")?;
         if first.format > FORMAT {
@@ -207,9 +210,23 @@ impl<R: BufRead> Lines<'_, R> {
         Ok(!self.buffer.is_empty())
     }
 
+    /// A file whose first line has nothing of a header never was an export: it is the wrong one, not a damaged one.
+    fn is_header(&self) -> Result<(), Failure> {
+        if self.buffer.starts_with(HEADER) || serde_json::from_slice::<FormatLine>(&self.buffer).is_ok() {
+            return Ok(());
+        }
+        let name = self.name;
+        Err(Failure::usage(format!(
+            "{name} is no exported chain: its first line does not begin as one; was it exported?"
+        )))
+    }
+
     /// The line, which must be `what`.
     fn parse<T: for<'de> Deserialize<'de>>(&self, what: &str) -> Result<T, Failure> {
-        let wrong = |error| self.damage(&format!("this is not {what}: {}", reason(&error)));
+        let wrong = |error: serde_json::Error| match error.is_eof() && !self.buffer.ends_with(b"\n") {
+            true => self.damage("the file ends inside of this line: it was cut"),
+            false => self.damage(&format!("this is not {what}: {}", reason(&error))),
+        };
         serde_json::from_slice(&self.buffer).map_err(wrong)
     }
 

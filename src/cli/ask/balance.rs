@@ -65,7 +65,13 @@ pub(super) async fn ask(
 
 fn report(Heard { node, told }: &Heard<Balance>, read: ReadLevel) -> Report {
     let Balance { account, spendable, settled, height, not_heard } = told;
-    let mut human = balance_text(*account, *spendable, *settled, *height, *node);
+    let mut human = match (read, spendable) {
+        // What was asked for comes first.
+        (ReadLevel::Settled, Some(spendable)) => {
+            format!("{account}  settled {settled} at height {height}; can spend {spendable}, says {node}")
+        }
+        _ => balance_text(*account, *spendable, *settled, *height, *node),
+    };
     let mut json = balance_json(*account, *spendable, *settled, *height, *node);
     if read == ReadLevel::Fresh {
         json["not_heard"] = json!(not_heard);

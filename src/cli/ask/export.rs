@@ -182,12 +182,12 @@ impl<'a> Partial<'a> {
         hidden.push(name);
         hidden.push(format!(".{}.partial", std::process::id()));
         let partial = file.with_file_name(hidden);
-        let created = File::create_new(&partial).map_err(|error| cannot(&partial, &error))?;
+        let created = File::create_new(&partial).map_err(|error| cannot(file, &error))?;
         Ok(Self { file, force, partial, writer: BufWriter::new(created) })
     }
 
     fn line(&mut self, line: &str) -> Result<(), Failure> {
-        writeln!(self.writer, "{line}").map_err(|error| cannot(&self.partial, &error))
+        writeln!(self.writer, "{line}").map_err(|error| cannot(self.file, &error))
     }
 
     fn finish(mut self) -> Result<(), Failure> {

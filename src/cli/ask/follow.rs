@@ -8,9 +8,9 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::feed::{Feed, Trouble};
-use super::{Nodes, duration};
+use super::{Nodes, span};
 use crate::cli::signals::Signals;
-use crate::cli::{Failure, Finished, say};
+use crate::cli::{Failure, Finished, count, say};
 use crate::client::Client;
 use crate::render::block_json;
 use crate::types::Height;
@@ -40,10 +40,10 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 #[command(before_long_help = EXAMPLES, after_long_help = NOTES)]
 pub(in crate::cli) struct Follow {
     /// The first block [default: the one after the end of the longest chain].
-    #[arg(long, value_name = "HEIGHT", value_parser = clap::value_parser!(u64).range(1..))]
-    from: Option<u64>,
+    #[arg(long, value_name = "HEIGHT", value_parser = count::<NonZeroU64>)]
+    from: Option<NonZeroU64>,
     /// How many blocks to print [default: no end].
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::<NonZeroU64>)]
     count: Option<NonZeroU64>,
     /// How long to wait before asking again, where there was nothing new: 10ms to 1m.
     #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = every)]
@@ -53,7 +53,7 @@ pub(in crate::cli) struct Follow {
 }
 
 fn every(text: &str) -> Result<Duration, String> {
-    let every = duration(text)?;
+    let every = span(text)?;
     match every {
         every if every < EVERY_MIN => Err("that would be a flood of questions; give 10ms or more".to_owned()),
         every if every > EVERY_MAX => Err("that is long for blocks as they come; give 1m or less".to_owned()),
@@ -115,7 +115,7 @@ impl Follow {
 
     /// The walk, and the first block to print.
     async fn begin(&self, client: Client) -> Result<(Feed, Height), Failure> {
-        let (next, tip, first) = match self.from {
+        let (next, tip, first) = match self.from.map(NonZeroU64::get) {
             Some(first) => {
                 client.nodes(START_WITHIN).await?;
                 // The block before the first is had too: what comes must follow on it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::{Failure, Finished, Output, print};
+use crate::cli::{Failure, Finished, Output, Printed, print};
 
 /// How a listing is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,14 @@ impl From<Output> for Layout {
 pub(super) struct Listing {
     layout: Layout,
     count: usize,
-    /// Whether somebody reads it: `head` goes away in the middle.
-    read: bool,
+    /// What became of what was printed so far: `head` goes away in the middle.
+    printed: Printed,
 }
 
 impl Listing {
     /// Begins with fields of the object, and the name of the array.
     pub(super) fn begin(layout: Layout, head: &[(&str, Value)], items: &str) -> Self {
-        let mut listing = Self { layout, count: 0, read: true };
+        let mut listing = Self { layout, count: 0, printed: Printed::Yes };
         if layout != Layout::Text {
             let head: String = head.iter().map(|(name, value)| format!("{}:{value},", json!(name))).collect();
             listing.say(&format!("{{{head}{}:[", json!(items)));
@@ -51,12 +51,14 @@ impl Listing {
 
     /// What cannot be written is no reason to end the process: a session goes on, and ends what it began.
     fn print(&mut self, text: &str) {
-        self.read = self.read && print(text);
+        if self.is_read() {
+            self.printed = print(text);
+        }
     }
 
     /// Whether it is of any use to go on.
     pub(super) fn is_read(&self) -> bool {
-        self.read
+        self.printed == Printed::Yes
     }
 
     pub(super) fn item(&mut self, human: impl FnOnce() -> String, json: impl FnOnce() -> Value) {
@@ -75,7 +77,7 @@ impl Listing {
             Layout::Text if self.count == 0 => self.say(nothing),
             Layout::Text => {}
         }
-        Finished { report: None, status: 0 }
+        Finished { report: None, status: if self.printed == Printed::Failed { 2 } else { 0 } }
     }
 
     /// Ends it in the middle.

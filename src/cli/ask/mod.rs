@@ -54,6 +54,12 @@ pub(super) enum Ask {
 }
 
 impl Ask {
+    /// Whether nothing is done where its result cannot be written. What a shell did, it told command by command.
+    pub(super) fn only_tells(&self) -> bool {
+        use Ask::{Export, Open, Run, Settle, Shell, Transfer};
+        !matches!(self, Transfer(_) | Open(_) | Settle(_) | Run(_) | Shell(_) | Export(_))
+    }
+
     pub(super) fn run(self, output: Output) -> Result<Finished, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
@@ -86,7 +92,7 @@ impl Ask {
 pub(super) struct Nodes {
     /// Client addresses of any nodes of the bank, HOST:PORT each, with commas between them. Each node says who it is and
     /// where the others are; every address more helps while nodes are down.
-    #[arg(long, value_name = "HOST:PORT,...", env = "PAXBANK_NODES")]
+    #[arg(long, value_name = "HOST:PORT,...", env = "PAXBANK_NODES", value_parser = addresses)]
     nodes: Option<String>,
 }
 
@@ -117,6 +123,14 @@ impl Nodes {
     }
 }
 
+/// An empty variable of the environment counts as none, so that this was written.
+fn addresses(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("give HOST:PORT, such as 127.0.0.1:8001, with commas between several".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// Whether it can be HOST:PORT. What host there is shows only when it is resolved; this is for lists with blanks, and URLs.
 fn is_address(text: &str) -> bool {
     let strange = |c: char| c.is_whitespace() || c == '/';
@@ -140,7 +154,15 @@ pub(super) struct Deadline {
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; write a whole number and ms, s, m or h, such as 500ms or 10s");
+    match span(text)? {
+        Duration::ZERO => Err("that leaves no time to ask; give 1ms or more".to_owned()),
+        duration if duration > DEADLINE_MAX => Err("nobody waits for more than 24h".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a whole number and ms, s, m or h, such as 500ms or 10s".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -151,12 +173,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(wrong()),
     };
-    let duration = Duration::from_millis(number.checked_mul(unit_ms).ok_or_else(wrong)?);
-    match duration {
-        Duration::ZERO => Err("a deadline of nothing leaves no time to ask".to_owned()),
-        duration if duration > DEADLINE_MAX => Err("nobody waits for more than 24h".to_owned()),
-        duration => Ok(duration),
-    }
+    Ok(Duration::from_millis(number.checked_mul(unit_ms).ok_or_else(wrong)?))
 }
 
 /// What to wait for.
@@ -214,7 +231,7 @@ mod tests {
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for wrong in ["", "10", "s", "-1s", "1.5s", "10 s", "10d", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(duration(wrong).unwrap_err().contains("is no time"), "{wrong:?}");
+            assert!(duration(wrong).unwrap_err().contains("write a whole number and ms"), "{wrong:?}");
         }
         assert!(duration("0s").is_err() && duration("25h").is_err());
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::transfer::{Typed, finished, interrupted};
+use super::transfer::{Typed, finished, left};
 use super::{Deadline, Nodes, Until};
 use crate::cli::signals::Signals;
 use crate::cli::{Failure, Finished};
@@ -21,7 +21,7 @@ const EXAMPLES: &str = "Examples:
 
 const NOTES: &str = "\
 Exit status: 0 opened, 1 refused (it exists), 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown,
-also after Ctrl-C: ask again under the same id, or with paxbank outcome.";
+also after Ctrl-C once a node was reached: ask again under the same id, or with paxbank outcome.";
 
 /// Opens an account at its home, with nothing on it. It can be used once it is settled: all nodes know it then.
 #[derive(Args)]
@@ -65,7 +65,13 @@ pub(super) async fn ask<T>(
         biased;
         told = client.open(opening, within) => told,
         // It may be on its way, or opened: whoever interrupts this must get the id to ask for.
-        _ = stop => Ok(interrupted(id)),
+        _ = stop => Ok(left(client, id)?),
     };
-    finished(&opening_text(account), id, wait, told, typed)
+    let mut finished = finished(&opening_text(account), id, wait, told, typed)?;
+    if let Some(report) = finished.report.as_mut().filter(|report| report.json["outcome"] == "approved")
+        && report.json["height"].is_null()
+    {
+        report.human.push_str("\nIt can be used once a block has settled it.");
+    }
+    Ok(finished)
 }

@@ -14,7 +14,7 @@ use crate::render::{nodes_text, opening_text, transfer_text};
 use crate::types::TransferId;
 
 const EXAMPLES: &str = "Examples:
-  paxbank outcome ID                  ID as paxbank transfer or paxbank run told it
+  paxbank outcome ID                  ID as paxbank transfer told it; paxbank run tells those of unknown outcomes, all as JSON
   paxbank outcome ID --output json";
 
 const NOTES: &str = "\

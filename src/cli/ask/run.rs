@@ -16,7 +16,7 @@ use super::run_id::transfer_ids;
 use super::transfer::{interrupted, not_sent_json, outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::signals::Signals;
-use crate::cli::{Failure, Finished, Output, Report, conclude};
+use crate::cli::{Failure, Finished, Output, Report, conclude, count};
 use crate::client::{Client, ClientError, Outcome, Transfer, outcome_line};
 use crate::history;
 use crate::ledger::Wait;
@@ -47,10 +47,10 @@ pub(in crate::cli) struct RunFile {
     /// One transfer per line, (FROM, TO, AMOUNT); blanks, empty lines and # comments are allowed. - reads stdin.
     file: PathBuf,
     /// How many transfers may be under way at once. With more than one, they are not decided in the order of the file.
-    #[arg(long, value_name = "COUNT", default_value = "1")]
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = count::<NonZeroUsize>)]
     window: NonZeroUsize,
     /// The id of the run to go on with, a ULID [default: a new one].
-    #[arg(long, value_name = "ULID")]
+    #[arg(long, value_name = "ULID", value_parser = run_id)]
     run_id: Option<TransferId>,
     /// A new file for what is asked and heard, and when: a history, for paxbank check-history.
     #[arg(long, value_name = "FILE")]
@@ -60,6 +60,11 @@ pub(in crate::cli) struct RunFile {
     deadline: Deadline,
     #[command(flatten)]
     nodes: Nodes,
+}
+
+fn run_id(text: &str) -> Result<TransferId, String> {
+    let wrong = |_| "that is no id of a run; each run tells its id when it begins, 26 characters".to_owned();
+    text.parse().map_err(wrong)
 }
 
 /// One line of the file, and what came of it.
@@ -99,7 +104,7 @@ impl RunFile {
         let wrong = |error| Failure::usage(format!("{shown}, {error}"));
         triplets::parse(&text, |_| true, "").map_err(wrong)?;
         let nodes = client.nodes(self.deadline.deadline).await?;
-        let known = format!("accounts at {}", nodes_text(nodes.keys()));
+        let known = format!("the nodes {}", nodes_text(nodes.keys()));
         let transfers = triplets::parse(&text, |account| nodes.contains_key(&account.home()), &known).map_err(wrong)?;
         let mut book = self.history.as_deref().map(|file| Book::new(file, self.run_id.is_some())).transpose()?;
         let run = self.run_id.unwrap_or_else(|| client.new_id());

@@ -24,12 +24,12 @@ const EXAMPLES: &str = "Examples:
   paxbank shell --output json < script";
 
 const NOTES: &str = "\
-The commands are those of the command line: transfer A B 30 [settled], or just A B 30, open x@A, balance A, log A,
-chain [FROM [TO]], outcome ID, settle, status, verify, help [COMMAND], quit. # begins a comment. At the prompt, Tab completes,
+Most of the commands of the command line: transfer A B 30 [settled], or just A B 30, open x@A, balance A, log A,
+chain [FROM [TO]], outcome ID, settle, status, verify, help [COMMAND], quit or exit. # begins a comment. At the prompt, Tab completes,
 Ctrl-C throws the line away, and Ctrl-D ends; the history is in $XDG_STATE_HOME/paxbank, or ~/.local/state/paxbank.
 
 Where stdin is no terminal it is a script: results are printed without the commands, and it ends at the first error, named
-with its line; a refusal by the bank is a result. With --output json every command prints one value, on one line.
+with its line and command; what stood before is done. A refusal by the bank is a result. With --output json every command prints one value, on one line.
 
 Exit status of a script: that of the last command that failed, as the command line would have it; 1 after a refusal.";
 

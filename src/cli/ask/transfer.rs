@@ -9,7 +9,7 @@ use super::{Deadline, Nodes, Until};
 use crate::cli::signals::Signals;
 use crate::cli::{Failure, Finished, Report};
 use crate::client::{Client, ClientError, Outcome, Unknown, Why};
-use crate::ledger::{Approval, Request, Wait};
+use crate::ledger::{Approval, Reason, Request, Wait};
 use crate::render::{reason_text, transfer_text};
 use crate::types::{AccountId, Amount, TransferId};
 
@@ -21,7 +21,7 @@ const EXAMPLES: &str = "Examples:
 
 const NOTES: &str = "\
 Exit status: 0 approved, 1 refused, 2 wrong use, 3 no node reachable and nothing sent, 4 outcome unknown, also after
-Ctrl-C: ask again under the same id, or with paxbank outcome.";
+Ctrl-C once a node was reached: ask again under the same id, or with paxbank outcome.";
 
 /// Transfers money from one account to another; the home of the first decides.
 #[derive(Args)]
@@ -77,9 +77,18 @@ pub(super) async fn ask<T>(
         biased;
         told = client.transfer(request, within) => told,
         // It may be on its way, or executed: whoever interrupts this must get the id to ask for.
-        _ = stop => Ok(interrupted(id)),
+        _ = stop => Ok(left(client, id)?),
     };
     finished(&transfer_text(from, to, amount), id, wait, told, typed)
+}
+
+/// What to tell of something that is waited for no longer: without a node there was nowhere to send it.
+pub(super) fn left(client: &Client, id: TransferId) -> Result<Outcome, Failure> {
+    if client.cluster().is_some() {
+        return Ok(interrupted(id));
+    }
+    let message = "interrupted before a node was reached; nothing was sent".to_owned();
+    Err(Failure { code: "interrupted", status: 3, message })
 }
 
 /// The outcome of a transfer that is waited for no longer.
@@ -111,7 +120,13 @@ pub(super) fn finished(
     let mut human = format!("{what}  {told}\nid {id}");
     let status = match outcome {
         Outcome::Approved(_) => 0,
-        Outcome::Refused(_) => 1,
+        Outcome::Refused(reason) => {
+            if let Reason::UnknownAccount { account, .. } = reason {
+                let program = if typed == Typed::CommandLine { "paxbank " } else { "" };
+                human.push_str(&format!("\nTo open that account: {program}open {account}"));
+            }
+            1
+        }
         Outcome::Unknown(_) => {
             human.push_str(&match typed {
                 Typed::CommandLine => {

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use tokio::task::LocalSet;
 
 use super::signals::Signals;
-use super::{Failure, Finished, Output};
+use super::{Failure, Finished, Output, count};
 
 const EXAMPLES: &str = "Examples:
   paxbank bench                                          one node, a few seconds for each of four batch sizes
@@ -42,11 +42,11 @@ pub(super) struct RunBench {
     /// What to measure.
     #[arg(value_enum, default_values_t = [Workload::Local])]
     workloads: Vec<Workload>,
-    /// Transfers per call [default: a range of sizes].
-    #[arg(long, value_name = "COUNT", requires = "connections")]
+    /// Transfers per call, together with --connections [default: a range of both].
+    #[arg(long, value_name = "COUNT", requires = "connections", value_parser = count::<NonZeroUsize>)]
     batch: Option<NonZeroUsize>,
-    /// Callers, each with one call under way; up to 250 of them have a connection of their own.
-    #[arg(long, value_name = "COUNT", requires = "batch")]
+    /// Callers, each with one call under way, together with --batch; up to 250 have a connection of their own.
+    #[arg(long, value_name = "COUNT", requires = "batch", value_parser = count::<NonZeroUsize>)]
     connections: Option<NonZeroUsize>,
     /// Measure nodes that run already, at the first of these client addresses: local and settled. Real money moves: one
     /// unit with each transfer.
@@ -59,16 +59,16 @@ pub(super) struct RunBench {
     #[arg(long, value_name = "COUNT", value_parser = processes)]
     processes: Option<usize>,
     /// Funded accounts at each home.
-    #[arg(long, value_name = "COUNT", default_value = "10000")]
+    #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = count::<NonZeroUsize>)]
     accounts: NonZeroUsize,
     /// A hundredth of the accounts has a third of the transfers.
     #[arg(long)]
     skewed: bool,
     /// How long each measurement takes, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = count::<NonZeroUsize>)]
     seconds: NonZeroUsize,
-    /// How many transfers restart and catch-up have behind them.
-    #[arg(long, value_name = "COUNT", default_value = "1000000")]
+    /// How many transfers restart and catch-up have behind them; some more where full calls need it, which is told.
+    #[arg(long, value_name = "COUNT", default_value = "1000000", value_parser = count::<NonZeroUsize>)]
     transfers: NonZeroUsize,
     /// Afterwards, compute all chains again, and look for every id that was acknowledged.
     #[arg(long)]
@@ -159,6 +159,11 @@ impl RunBench {
     }
 
     async fn measure(self, output: Output) -> Result<Finished, Failure> {
+        // Before the head of a table of nothing.
+        if let Some(place) = self.directory.as_ref().filter(|place| !place.is_dir()) {
+            let shown = place.display();
+            return Err(Failure::usage(format!("{shown} is no directory; give --directory one that is there")));
+        }
         let mut report = report::Report::begin(output);
         for workload in &self.workloads {
             match workload {

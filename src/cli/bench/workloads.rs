@@ -31,7 +31,7 @@ const ENTRY_BYTES: usize = 40;
 /// How long one transfer of a workload with a single caller may take.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// How many transfers are asked for at once where only their number matters.
+/// How many transfers a call has at most, and how many callers there are, where only their number matters.
 const BULK: (usize, usize) = (4_096, 4);
 
 /// What a load is sent to.
@@ -91,9 +91,15 @@ impl RunBench {
         }
     }
 
-    /// Enough for the transfers that restart and catch-up need.
-    fn calls_to_fill(&self) -> u64 {
-        self.transfers.get().div_ceil(BULK.0) as u64
+    /// The calls, and the transfers in each, that make as many as restart and catch-up need, or a few more.
+    fn calls_to_fill(&self) -> (usize, usize) {
+        let wanted = self.transfers.get();
+        let calls = wanted.div_ceil(BULK.0);
+        let batch = wanted.div_ceil(calls);
+        if calls * batch > wanted {
+            eprintln!("paxbank: {} transfers are made, {calls} calls of {batch} each", calls * batch);
+        }
+        (calls, batch)
     }
 
     async fn bank(&self, processes: usize) -> Result<Bank, Failure> {
@@ -240,8 +246,9 @@ async fn fill(bench: &RunBench, bank: &Bank) -> Result<Tally, Failure> {
     let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::Measured)));
     let mut ids = Ids::new(&mut entropy);
     let accounts = Rc::new(super::bank::accounts(bank.id(0), bench.accounts.get().max(2)));
-    let ((batch, callers), wait, debits) = (BULK, Wait::Settled, accounts.len());
-    let calls_left = Rc::new(Cell::new(bench.calls_to_fill()));
+    let (wait, debits, callers) = (Wait::Settled, accounts.len(), BULK.1);
+    let (calls, batch) = bench.calls_to_fill();
+    let calls_left = Rc::new(Cell::new(calls as u64));
     let demand = Demand { batch, callers, wait, accounts, debits, skewed: bench.skewed, calls_left };
     let tally = load::run(bank.address(0), &demand, &mut ids, &mut entropy, &phase).await?;
     check(&tally)?;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::signals::Signals;
 use super::{Failure, Finished, Output, Report, conclude};
-use crate::shell::{Command, Grammar, Names, help, nearest, parse};
+use crate::shell::{Command, Grammar, Names, help, nearest, parse_each};
 use crate::types::AccountId;
 use lines::{Lines, Read};
 
@@ -77,10 +77,35 @@ enum Then {
 struct Progress {
     /// At a prompt errors end nothing.
     prompt: bool,
-    /// The number of the line, where there can be several.
-    line: Option<usize>,
+    /// Whether there can be several lines.
+    numbered: bool,
+    /// The number of the line.
+    line: usize,
+    /// The number of the command in it, where it has several.
+    command: Option<usize>,
     /// The exit status of the last command that failed.
     status: u8,
+}
+
+impl Progress {
+    fn new(prompt: bool, numbered: bool) -> Self {
+        Self { prompt, numbered, line: 0, command: None, status: 0 }
+    }
+
+    /// The number of the line, where an error is to name it. A person sees which line was typed last.
+    fn named_line(&self) -> Option<usize> {
+        (self.numbered || (self.command.is_some() && !self.prompt)).then_some(self.line)
+    }
+
+    /// Which command an error is about, as far as that could be doubted.
+    fn place(&self) -> String {
+        match (self.named_line(), self.command) {
+            (Some(line), Some(command)) => format!("line {line}, command {command}: "),
+            (Some(line), None) => format!("line {line}: "),
+            (None, Some(command)) => format!("command {command}: "),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// What to tell where nobody waited for the answer.
@@ -102,13 +127,13 @@ impl Session {
     pub async fn run(self, executor: &mut impl Executor) -> Result<u8, Failure> {
         // Before the first command: from then on a signal ends the session, not the process.
         let mut signals = Signals::new()?;
-        let mut progress = Progress { prompt: self.at_terminal(), line: None, status: 0 };
+        let prompt = self.at_terminal();
         let (mut lines, numbered) = match &self.arguments.commands {
             Some(text) => (Lines::given(text), text.trim_end().contains('\n')),
-            None if progress.prompt => (Lines::typed(self.program, self.grammar, self.names.clone())?, false),
+            None if prompt => (Lines::typed(self.program, self.grammar, self.names.clone())?, false),
             None => (Lines::piped()?, true),
         };
-        let mut count = 0;
+        let mut progress = Progress::new(prompt, numbered);
         loop {
             if progress.prompt {
                 executor.prepare();
@@ -118,8 +143,8 @@ impl Session {
                 _ = signals.next() => Read::End,
                 read = lines.next() => read,
             };
-            count += 1;
-            progress.line = numbered.then_some(count);
+            progress.line += 1;
+            progress.command = None;
             let then = match read {
                 Read::Line(line) => self.line(&line, &mut progress, executor, &mut signals).await,
                 Read::Cleared => Then::GoOn,
@@ -147,19 +172,19 @@ impl Session {
         executor: &mut impl Executor,
         signals: &mut Signals,
     ) -> Then {
-        let commands = match parse(line, self.grammar) {
-            Ok(commands) => commands,
-            Err(error) => return self.tell(Err(Failure::usage(error.to_string())), progress),
-        };
-        for command in commands {
+        let commands = parse_each(line, self.grammar);
+        let several = commands.len() > 1;
+        for (index, command) in commands.into_iter().enumerate() {
+            progress.command = several.then_some(index + 1);
             let then = match command {
-                Command::Quit => Then::End,
-                Command::Help(word) => {
+                Err(error) => self.tell(Err(Failure::usage(error.to_string())), progress),
+                Ok(Command::Quit) => Then::End,
+                Ok(Command::Help(word)) => {
                     let human = help(word, self.grammar);
                     let json = json!({ "help": human });
                     self.tell(Ok(Report { human, json }.into()), progress)
                 }
-                command => self.execute(command, progress, executor, signals).await,
+                Ok(command) => self.execute(command, progress, executor, signals).await,
             };
             if then == Then::End {
                 return Then::End;
@@ -223,8 +248,12 @@ impl Session {
         let status = match told {
             Ok(Finished { report, status }) => {
                 match (report, self.output) {
-                    (Some(report), Output::Human) if !report.human.is_empty() => conclude(report.human.trim_end()),
-                    (Some(report), Output::Json) => conclude(&report.json.to_string()),
+                    (Some(report), Output::Human) if !report.human.is_empty() => {
+                        conclude(report.human.trim_end());
+                    }
+                    (Some(report), Output::Json) => {
+                        conclude(&report.json.to_string());
+                    }
                     _ => {}
                 }
                 status
@@ -237,8 +266,8 @@ impl Session {
         if status != 0 {
             progress.status = status;
         }
-        // A refusal by the bank is a result; what is worse than that leaves open what the rest of a script rests on.
-        if status <= 1 || progress.prompt || self.arguments.keep_going {
+        // A refusal by the bank is a result; any error leaves open what the rest of a script rests on.
+        if (status <= 1 && !failed) || progress.prompt || self.arguments.keep_going {
             return Then::GoOn;
         }
         if !failed && self.output == Output::Human {
@@ -249,22 +278,22 @@ impl Session {
 
     fn tell_failure(&self, failure: &Failure, progress: &Progress) {
         let Failure { code, message, .. } = failure;
-        match (self.output, progress.line) {
-            (Output::Human, _) => eprintln!("{}{message}", self.place(progress)),
-            (Output::Json, None) => conclude(&json!({ "error": { "code": code, "message": message } }).to_string()),
-            (Output::Json, Some(line)) => {
-                conclude(&json!({ "error": { "code": code, "message": message, "line": line } }).to_string());
+        if self.output == Output::Human {
+            return eprintln!("{}{message}", self.place(progress));
+        }
+        let mut error = json!({ "code": code, "message": message });
+        for (key, number) in [("line", progress.named_line()), ("command", progress.command)] {
+            if let Some(number) = number {
+                error[key] = json!(number);
             }
         }
+        conclude(&json!({ "error": error }).to_string());
     }
 
     /// What an error on stderr begins with.
     fn place(&self, progress: &Progress) -> String {
-        match progress.line {
-            Some(line) => format!("{}: line {line}: ", self.program),
-            None if progress.prompt => String::new(),
-            None => format!("{}: ", self.program),
-        }
+        let program = if progress.prompt { String::new() } else { format!("{}: ", self.program) };
+        program + &progress.place()
     }
 }
 
@@ -292,7 +321,7 @@ mod tests {
         let session = Session { program, grammar, output, names: names.clone(), arguments: SessionArgs::default() };
         let mut signals = Signals::new().unwrap();
         for (prompt, line) in [(true, "balance x@A; balance y@C"), (false, "balance z@A")] {
-            let mut progress = Progress { prompt, line: None, status: 0 };
+            let mut progress = Progress::new(prompt, false);
             session.line(line, &mut progress, &mut Bank, &mut signals).await;
         }
         let known: Vec<_> = names.lock().accounts.iter().map(AccountId::to_string).collect();
