@@ -91,24 +91,22 @@ impl Tally {
     }
 }
 
-/// Ids that no other run, and no other socket of this run, makes.
-pub(super) struct Ids {
-    base: u128,
-    sockets: u128,
-}
+/// Ids that no other run makes. Those of all sockets ascend together, as a clock's would: an account forgets its smallest
+/// ids, and what is smaller still has expired.
+#[derive(Clone)]
+pub(super) struct Ids(Rc<Cell<u128>>);
 
 impl Ids {
     #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a client's ids carry its wall clock")]
     pub(super) fn new(entropy: &mut Entropy) -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let random = u128::from(entropy.below(1 << 20)) << 60;
-        Self { base: (now.as_millis() << 80) | random, sockets: 0 }
+        let random = u128::from(entropy.below(1 << 30)) << 50;
+        Self(Rc::new(Cell::new((now.as_millis() << 80) | random)))
     }
 
-    /// The first id of another socket, which has 2^40 of them.
-    fn next_socket(&mut self) -> u128 {
-        self.sockets += 1;
-        self.base | (self.sockets << 40)
+    /// The first of so many.
+    fn take(&self, count: usize) -> u128 {
+        self.0.replace(self.0.get() + count as u128)
     }
 }
 
@@ -116,7 +114,7 @@ impl Ids {
 pub(super) async fn run(
     address: &str,
     demand: &Demand,
-    ids: &mut Ids,
+    ids: &Ids,
     entropy: &mut Entropy,
     phase: &Rc<Cell<Phase>>,
 ) -> Result<Tally, Failure> {
@@ -124,7 +122,7 @@ pub(super) async fn run(
     let mut tasks = Vec::new();
     for socket in 0..sockets {
         let callers = demand.callers / sockets + usize::from(socket < demand.callers % sockets);
-        let frames = Frames::new(demand, ids.next_socket(), entropy.split());
+        let frames = Frames::new(demand, ids.clone(), entropy.split());
         let (stream, home) = greet(address).await.map_err(|error| unreachable(address, &error))?;
         let (phase, calls_left, batch) = (phase.clone(), demand.calls_left.clone(), demand.batch);
         tasks.push(tokio::task::spawn_local(async move {
@@ -295,12 +293,12 @@ struct Frames {
     encoded: Vec<Vec<u8>>,
     debits: usize,
     skewed: bool,
-    next_id: u128,
+    ids: Ids,
     entropy: Entropy,
 }
 
 impl Frames {
-    fn new(demand: &Demand, first_id: u128, entropy: Entropy) -> Self {
+    fn new(demand: &Demand, ids: Ids, entropy: Entropy) -> Self {
         let encode = |account: &AccountId| {
             let mut bytes = Vec::new();
             codec::encode_into(&mut bytes, account);
@@ -313,14 +311,14 @@ impl Frames {
             accounts: demand.accounts.clone(),
             debits: demand.debits,
             skewed: demand.skewed,
-            next_id: first_id,
+            ids,
             entropy,
         }
     }
 
     /// Appends one call, and returns the first of its ids.
     fn append(&mut self, tag: u64, out: &mut Vec<u8>) -> u128 {
-        let first_id = self.next_id;
+        let first_id = self.ids.take(self.batch);
         let within_ms = u64::try_from(WITHIN.as_millis()).unwrap_or(u64::MAX);
         let start = out.len();
         out.extend([0; 4]);
@@ -336,14 +334,13 @@ impl Frames {
         let mut one = Vec::new();
         codec::encode_into(&mut one, &Transfer(0.into(), self.accounts[0], self.accounts[0], Amount::new(1)));
         let id_header = &one[..one.len() - 16 - 2 * self.encoded[0].len() - 1];
-        for _ in 0..self.batch {
+        for index in 0..self.batch {
             let (from, to) = self.two_accounts();
             out.extend(id_header);
-            out.extend(TransferId::from(self.next_id).to_bytes());
+            out.extend(TransferId::from(first_id + index as u128).to_bytes());
             out.extend(&self.encoded[from]);
             out.extend(&self.encoded[to]);
             out.push(1);
-            self.next_id += 1;
         }
         let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
         out[start..start + 4].copy_from_slice(&length.to_be_bytes());
@@ -416,7 +413,7 @@ mod tests {
             skewed: true,
             calls_left: Rc::default(),
         };
-        let mut frames = Frames::new(&demand, 7 << 80, Entropy::from_seed(1));
+        let mut frames = Frames::new(&demand, Ids(Rc::new(Cell::new(7 << 80))), Entropy::from_seed(1));
         let mut bytes = Vec::new();
         assert_eq!(frames.append(3, &mut bytes), 7 << 80);
         let call: Call = codec::decode(&bytes[4..]).unwrap();

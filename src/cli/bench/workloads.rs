@@ -130,11 +130,11 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
         let floors = Floors::measure(&target.directory(), bytes, bytes).await?;
         let demand = target.demand(bench, wait, (batch, callers));
         let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::WarmUp)));
-        let mut ids = Ids::new(&mut entropy);
+        let ids = Ids::new(&mut entropy);
         let address = target.address.clone();
         let calls = {
             let phase = phase.clone();
-            tokio::task::spawn_local(async move { load::run(&address, &demand, &mut ids, &mut entropy, &phase).await })
+            tokio::task::spawn_local(async move { load::run(&address, &demand, &ids, &mut entropy, &phase).await })
         };
         sleep(WARM_UP).await;
         let processes = target.processes();
@@ -244,13 +244,13 @@ async fn transfer(client: &Client, from: AccountId, to: AccountId) -> Result<Dur
 /// Makes so many transfers at the first home, all of them settled in the end.
 async fn fill(bench: &RunBench, bank: &Bank) -> Result<Tally, Failure> {
     let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::Measured)));
-    let mut ids = Ids::new(&mut entropy);
+    let ids = Ids::new(&mut entropy);
     let accounts = Rc::new(super::bank::accounts(bank.id(0), bench.accounts.get().max(2)));
     let (wait, debits, callers) = (Wait::Settled, accounts.len(), BULK.1);
     let (calls, batch) = bench.calls_to_fill();
     let calls_left = Rc::new(Cell::new(calls as u64));
     let demand = Demand { batch, callers, wait, accounts, debits, skewed: bench.skewed, calls_left };
-    let tally = load::run(bank.address(0), &demand, &mut ids, &mut entropy, &phase).await?;
+    let tally = load::run(bank.address(0), &demand, &ids, &mut entropy, &phase).await?;
     check(&tally)?;
     Ok(tally)
 }
