@@ -164,8 +164,11 @@ async fn it_ends_quietly_where_nobody_reads_it() {
 
 #[tokio::test]
 async fn wrong_intervals_and_heights_are_named() {
-    let wrong =
-        [(["--every", "1ms"], "give 10ms or more"), (["--every", "2m"], "give 1m or less"), (["--from", "0"], "1..")];
+    let wrong = [
+        (["--every", "1ms"], "give 10ms or more"),
+        (["--every", "2m"], "give 1m or less"),
+        (["--from", "0"], "1 or more"),
+    ];
     for (arguments, expected) in wrong {
         let (status, value) = json_of(&[&["follow", "--nodes", "localhost:1"][..], &arguments].concat()).await;
         let message = value["error"]["message"].as_str().unwrap();
