@@ -125,7 +125,7 @@ fn value(key: &str, values: &[String]) -> String {
     let text = |text: &String| toml_text(text);
     match (key, values) {
         ("peer", values) => format!("[{}]", values.iter().map(text).collect::<Vec<_>>().join(", ")),
-        ("force-admission" | "accept-unsafe-store", [on]) => on.clone(),
+        ("force-admission" | "accept-unsafe-store" | "opening", [plain]) => plain.clone(),
         (_, [one]) => text(one),
         _ => panic!("{key} has the values {values:?}"),
     }
