@@ -68,6 +68,10 @@ impl LockedFile {
         let path = path.with_file_name(name);
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         let begun = Self::lock(file, &path)?;
+        // Between opening and locking it another process may have finished it, and gone: by now it is that one's store.
+        if !begun.has_its_name().unwrap_or(false) {
+            return Err(Unlocked::InUse);
+        }
         begun.file.set_len(0)?;
         Ok(begun)
     }
@@ -87,11 +91,15 @@ impl LockedFile {
 
     /// Fails where the file is gone, or another one has its name: what is written would be lost with it.
     pub(super) fn is_in_place(&self) -> io::Result<()> {
-        let found = fs::metadata(&self.path)?;
-        if is_same(&found, &self.file.metadata()?) && found.len() > 0 {
+        if self.has_its_name()? && self.file.metadata()?.len() > 0 {
             return Ok(());
         }
         Err(io::Error::new(ErrorKind::NotFound, "the file was emptied or replaced while it was in use"))
+    }
+
+    /// Whether this file, and no other, is the one of its name.
+    fn has_its_name(&self) -> io::Result<bool> {
+        Ok(is_same(&fs::metadata(&self.path)?, &self.file.metadata()?))
     }
 
     fn lock(file: File, path: &Path) -> Result<Self, Unlocked> {
