@@ -112,6 +112,28 @@ async fn r3_the_own_acceptor_promises_before_any_peer_hears_of_the_ballot() {
 }
 
 #[actix_rt::test]
+async fn r3_a_ballot_that_the_own_acceptor_promised_before_is_told_to_all_at_once() {
+    let probes = Probes::start();
+    let proposer = proposer(&probes);
+    collected(&probes, &proposer).await;
+    proposer.do_send(composed(Value::Nothing));
+    probes.seen().await;
+    let again = prepare(1, 2);
+    proposer.do_send(Settle(2));
+    probes
+        .see([own(Message::Prepare(again)), to("B", Message::Prepare(again)), to("C", Message::Prepare(again))])
+        .await;
+    // R9: this node's own log has to be in the block, however long its disk takes, so it is asked again and waited for.
+    proposer.do_send(from("B", promise(again)));
+    proposer.do_send(from("C", promise(again)));
+    probes.pass(REPEAT).await;
+    probes.see([own(Message::Prepare(again))]).await;
+    proposer.do_send(from("A", promise(again)));
+    let seen = probes.seen().await;
+    assert!(matches!(&seen[..], [Seen::Compose(asked)] if asked.candidates.len() == 3), "{seen:?}");
+}
+
+#[actix_rt::test]
 async fn r9_the_block_is_composed_as_soon_as_everybody_is_heard() {
     let probes = Probes::start();
     let proposer = proposer(&probes);

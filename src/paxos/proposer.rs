@@ -2,7 +2,9 @@
 //! to R6, R9, and the liveness rules.
 //!
 //! A new ballot is first promised by this node's own acceptor, durably; only then do the others hear of it. So a restart
-//! never meets a ballot of its own that it does not know of (R3).
+//! never meets a ballot of its own that it does not know of (R3). Under a kept ballot that is done: all are asked at once,
+//! and the peers answer while this node's own entries become durable. Either way nothing is proposed before this node's
+//! own PROMISE is there, which brings those entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,8 +77,9 @@ struct Collection {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Quiet,
-    /// The own acceptor is asked first.
+    /// Under a new ballot the own acceptor is asked first.
     Preparing(Collection),
+    /// All are asked.
     Collecting(Collection),
     /// The Ledger composes the block.
     Composing(Collection),
@@ -222,9 +225,7 @@ impl Proposer {
                 actions.extend(self.review());
             }
             Value::Nothing => {
-                let idle = Message::Idle(Idle { ballot, height });
-                actions.extend(self.to_up_peers(|_| true, &idle));
-                actions.push(ProposerAction::Send(self.me, idle));
+                actions.extend(self.to_all(|_| true, Message::Idle(Idle { ballot, height })));
                 self.attempt = 0;
                 actions.push(ProposerAction::Done(done));
             }
@@ -369,29 +370,39 @@ impl Proposer {
         let ballot = kept.unwrap_or_else(|| Ballot::above(self.highest_seen, self.me));
         self.highest_seen = self.highest_seen.max(Some(ballot));
         let prepare = Prepare { ballot, height, collection: self.last_collection };
-        self.phase = Phase::Preparing(Collection {
+        let collection = Collection {
             prepare,
             began,
             promises: BTreeMap::new(),
             excluded: BTreeSet::new(),
             grace_started: false,
             grace_over: false,
-        });
-        vec![ProposerAction::Send(self.me, Message::Prepare(prepare)), ProposerAction::Start(ProposerTimer::Repeat)]
+        };
+        // R3: the own acceptor promised a kept ballot to this very process, so the peers may hear of it now.
+        self.phase = if kept.is_some() { Phase::Collecting(collection) } else { Phase::Preparing(collection) };
+        let mut actions = self.unanswered(|_| true);
+        actions.push(ProposerAction::Start(ProposerTimer::Repeat));
+        actions
     }
 
-    /// Goes on from a collection once it has what R9 asks for: a majority, and every voting peer that can be reached,
-    /// as long as the grace lasts.
+    /// Goes on from a collection once it has what R9 asks for: a majority, this node itself, and every voting peer that
+    /// can be reached, as long as the grace lasts.
     fn review(&mut self) -> Actions {
         let Phase::Collecting(collection) = &mut self.phase else { return Vec::new() };
         if collection.promises.len() < self.majority {
             return Vec::new();
         }
         let heard = |node: &NodeId| collection.promises.contains_key(node) || collection.excluded.contains(node);
+        let heard_itself = heard(&self.me);
         let awaited = self.peers.iter().any(|(node, peer)| peer.up && peer.votes && !heard(node));
         if awaited && !collection.grace_over {
             let first_time = !std::mem::replace(&mut collection.grace_started, true);
             return first_time.then_some(ProposerAction::Start(ProposerTimer::Grace)).into_iter().collect();
+        }
+        // Peers answer a kept ballot before this node's disk does. Without its own log, what was approved here would
+        // miss the block that it asked for, and a refusal would name this very node as not heard.
+        if !heard_itself {
+            return Vec::new();
         }
         let compose = ProposerAction::Compose(collection.prepare.collection, collection.promises.clone());
         self.phase = Phase::Composing(collection.clone());
@@ -408,9 +419,7 @@ impl Proposer {
         self.proposed = Some((ballot, height));
         let accept = Message::Accept(Accept { ballot, block: block.clone() });
         let mut actions = vec![ProposerAction::Proposed(ballot, block.clone())];
-        // The peers first: their disks work while this one's does.
-        actions.extend(self.to_up_peers(|_| true, &accept));
-        actions.push(ProposerAction::Send(self.me, accept));
+        actions.extend(self.to_all(|_| true, accept));
         actions.push(ProposerAction::Start(ProposerTimer::Repeat));
         self.phase = Phase::Proposing { ballot, block, done, invalid_for: BTreeSet::new() };
         actions
@@ -446,18 +455,22 @@ impl Proposer {
             }
             Phase::Collecting(collection) => {
                 let silent = |node| matches(node) && !collection.promises.contains_key(&node);
-                self.to_up_peers(silent, &Message::Prepare(collection.prepare))
+                self.to_all(silent, Message::Prepare(collection.prepare))
             }
             Phase::Proposing { ballot, block, .. } => {
-                let accept = Message::Accept(Accept { ballot: *ballot, block: block.clone() });
-                let mut actions = self.to_up_peers(&matches, &accept);
-                if matches(self.me) {
-                    actions.push(ProposerAction::Send(self.me, accept));
-                }
-                actions
+                self.to_all(matches, Message::Accept(Accept { ballot: *ballot, block: block.clone() }))
             }
             _ => Vec::new(),
         }
+    }
+
+    /// To the peers first: their disks work while this one's does.
+    fn to_all(&self, matches: impl Fn(NodeId) -> bool, message: Message) -> Actions {
+        let mut actions = self.to_up_peers(&matches, &message);
+        if matches(self.me) {
+            actions.push(ProposerAction::Send(self.me, message));
+        }
+        actions
     }
 
     fn to_up_peers(&self, matches: impl Fn(NodeId) -> bool, message: &Message) -> Actions {

@@ -161,18 +161,95 @@ fn r6_one_block_per_ballot_and_height() {
     assert_eq!((again.ballot, again.height), (ballot(2, "A"), Height(1)));
 }
 
+/// Brings the proposer to height 1, where it keeps its ballot, and begins its second collection.
+fn collecting_under_a_kept_ballot(proposer: &mut Proposer) -> Actions {
+    let _ = proposing(proposer);
+    let _ = proposer.on_applied(Height(1), block(1, 1).hash());
+    assert_eq!((proposer.height(), proposer.ballot()), (Height(1), Some(ballot(1, "A"))));
+    proposer.on_settle(2)
+}
+
 #[test]
 fn r6_the_ballot_is_kept_for_the_next_height_and_a_stale_collection_does_not_count() {
     let mut proposer = proposer();
-    let _ = proposing(&mut proposer);
-    let _ = proposer.on_applied(Height(1), block(1, 1).hash());
-    assert_eq!((proposer.height(), proposer.ballot()), (Height(1), Some(ballot(1, "A"))));
-    let actions = proposer.on_settle(2);
-    assert_eq!(actions[0], ProposerAction::Send(node("A"), Message::Prepare(prepare(1, 2, 2))));
+    let actions = collecting_under_a_kept_ballot(&mut proposer);
+    let prepares = ["B", "C", "A"].map(|to| ProposerAction::Send(node(to), Message::Prepare(prepare(1, 2, 2))));
+    assert_eq!(actions[..3], prepares, "all at once: its own acceptor promised this ballot before");
+    assert_eq!(actions[3..], [ProposerAction::Start(ProposerTimer::Repeat)]);
     let _ = proposer.on_promise(node("A"), promise(prepare(1, 2, 2)));
     for stale in [prepare(1, 2, 1), prepare(1, 1, 2), prepare(2, 2, 2)] {
         assert_eq!(proposer.on_promise(node("B"), promise(stale)), []);
     }
+}
+
+#[test]
+fn r9_a_majority_of_peers_is_not_enough_without_this_nodes_own_log() {
+    let mut proposer = proposer();
+    let _ = collecting_under_a_kept_ballot(&mut proposer);
+    assert_eq!(proposer.on_promise(node("B"), promise(prepare(1, 2, 2))), []);
+    let mut without_c = proposer.clone();
+    let grace = [ProposerAction::Start(ProposerTimer::Grace)];
+    assert_eq!(without_c.on_promise(node("A"), promise(prepare(1, 2, 2))), grace, "the peer has its grace");
+    assert_eq!(proposer.on_promise(node("C"), promise(prepare(1, 2, 2))), []);
+    assert_eq!(proposer.on_timer(ProposerTimer::Grace), [], "no time-out stands for this node's own log");
+    assert_eq!(proposer.on_link(node("C"), false, true), []);
+    let again = proposer.on_timer(ProposerTimer::Repeat);
+    assert_eq!(sent(&again), [(node("A"), "PREPARE")], "its own acceptor may have been too busy to answer");
+    let actions = proposer.on_promise(node("A"), promise(prepare(1, 2, 2)));
+    let [ProposerAction::Compose(CollectionNumber(2), candidates)] = &actions[..] else { panic!("{actions:?}") };
+    assert!(candidates.keys().eq(&["A", "B", "C"].map(node)));
+}
+
+#[test]
+fn r9_the_grace_runs_from_the_majority_on_while_this_nodes_disk_works() {
+    let peers = ["B", "C", "D", "E"].map(node);
+    let mut proposer = Proposer::new(node("A"), peers, 3, Height(0), None);
+    for peer in peers {
+        let _ = proposer.on_link(peer, true, true);
+    }
+    let _ = proposer.on_settle(1);
+    for from in ["A", "B", "C", "D", "E"] {
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    let _ = proposer.on_composed(CollectionNumber(1), built(&block(1, 1)));
+    let _ = proposer.on_applied(Height(1), block(1, 1).hash());
+    let _ = proposer.on_settle(2);
+    let promises = ["B", "C", "D"].map(|from| proposer.on_promise(node(from), promise(prepare(1, 2, 2))));
+    assert_eq!(promises, [vec![], vec![], vec![ProposerAction::Start(ProposerTimer::Grace)]]);
+    assert_eq!(proposer.on_timer(ProposerTimer::Grace), []);
+    assert!(composes(&proposer.on_promise(node("A"), promise(prepare(1, 2, 2)))));
+}
+
+#[test]
+fn a_kept_ballot_that_was_outbid_meanwhile_is_given_up_whoever_says_so() {
+    let outbid = |open| nack(prepare(1, 2, 2), NackKind::Outbid { open }, Some(ballot(2, "B")), 1);
+    for from in ["A", "B"] {
+        let mut proposer = proposer();
+        let _ = collecting_under_a_kept_ballot(&mut proposer);
+        let _ = proposer.on_promise(node("C"), promise(prepare(1, 2, 2)));
+        let mut rival_is_done = proposer.clone();
+        let wait = [ProposerAction::Start(ProposerTimer::Wait { attempt: 1 })];
+        assert_eq!(proposer.on_nack(node(from), outbid(true)), wait);
+        let actions = rival_is_done.on_nack(node(from), outbid(false));
+        let higher = Message::Prepare(prepare(3, 2, 3));
+        assert_eq!(actions[0], ProposerAction::Send(node("A"), higher), "R3: a new ballot, to its own acceptor");
+        assert_eq!(sent(&actions).len(), 1);
+        assert_eq!(rival_is_done.on_promise(node("B"), promise(prepare(1, 2, 2))), [], "of the ballot that was lost");
+    }
+}
+
+#[test]
+fn a_block_that_its_own_acceptor_knows_already_ends_a_collection_under_a_kept_ballot() {
+    let mut proposer = proposer();
+    let _ = collecting_under_a_kept_ballot(&mut proposer);
+    let mut told_first = proposer.clone();
+    let done = [ProposerAction::Done(CollectionOutcome { began: 2, not_heard: None })];
+    let ahead = nack(prepare(1, 2, 2), NackKind::Ahead, Some(ballot(1, "A")), 2);
+    assert_eq!(told_first.on_applied(Height(2), Hash::ZERO), done);
+    assert_eq!(told_first.on_nack(node("A"), ahead), []);
+    let wait = [ProposerAction::Start(ProposerTimer::Wait { attempt: 0 })];
+    assert_eq!(proposer.on_nack(node("A"), ahead), wait, "there is no gap");
+    assert_eq!(proposer.on_applied(Height(2), Hash::ZERO), done);
 }
 
 #[test]
