@@ -2,7 +2,7 @@
 //! R10, R12 and R13 through [`crate::ledger::Home`]. It waits on Persistence.
 //!
 //! Its core's state may run ahead of the store. Everything that tells of it (answers, views, verdicts) passes the
-//! outbox, so that it leaves once all writes before it are durable.
+//! outbox, so that it leaves once all writes before it are durable. A wish for a settlement tells nothing of it.
 
 mod readers;
 mod requests;
@@ -68,6 +68,8 @@ pub struct LedgerActor {
     last_batch: u64,
     /// Answers in the outbox.
     answers_held: usize,
+    /// Blocks in the outbox, applied and not durable yet.
+    blocks_held: usize,
     /// Settle at the latest so long after an entry was approved; `None` leaves it to shortage and size.
     settle_age: Option<Duration>,
     age_timer_runs: bool,
@@ -87,7 +89,7 @@ impl LedgerActor {
     ) -> Self {
         let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
         let batches = BTreeMap::new();
-        let (last_batch, answers_held, views_held, readers) = (0, 0, 0, Readers::default());
+        let (last_batch, answers_held, blocks_held, views_held, readers) = (0, 0, 0, 0, Readers::default());
         Self {
             me,
             core,
@@ -96,6 +98,7 @@ impl LedgerActor {
             batches,
             last_batch,
             answers_held,
+            blocks_held,
             settle_age,
             age_timer_runs: false,
             views_held,
@@ -119,7 +122,16 @@ impl LedgerActor {
                         _ => held.push(Effect::Act(Held::Answers(batch, vec![(index, answer)]))),
                     }
                 }
-                Effect::Act(action) => held.push(Effect::Act(Held::Home(action))),
+                // R7, R9: it waits for no write of this home. Whatever is decided by now is in the log that the own
+                // acceptor is shown, which does wait, and the collection does not end without that acceptor's PROMISE.
+                // Behind a block it waits all the same: the proposer would ask for a height that is settled.
+                Effect::Act(HomeAction::Settle(mark)) if self.blocks_held == 0 => {
+                    self.ports.settle.do_send(Settle(mark));
+                }
+                Effect::Act(action) => {
+                    self.blocks_held += usize::from(matches!(action, HomeAction::Applied { .. }));
+                    held.push(Effect::Act(Held::Home(action)));
+                }
                 Effect::Halt(reason) => held.push(Effect::Halt(reason)),
             }
         }
@@ -141,6 +153,7 @@ impl LedgerActor {
                 Held::Answers(batch, answers) => self.answer(batch, answers),
                 Held::Home(HomeAction::Settle(mark)) => self.ports.settle.do_send(Settle(mark)),
                 Held::Home(HomeAction::Applied { block, .. }) => {
+                    self.blocks_held -= 1;
                     applied(&block);
                     self.ports.applied.iter().for_each(|role| role.do_send(Applied(block.clone())));
                 }

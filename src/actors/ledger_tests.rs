@@ -108,6 +108,7 @@ async fn r7_a_failed_write_says_nothing_not_even_to_the_same_request_again() {
     ledger.do_send(submit(&probes, &[(1, "B", 60)]));
     ledger.do_send(submit(&probes, &[(2, "B", 0)]));
     ledger.do_send(submit(&probes, &[(3, "B", 500)]));
+    probes.see([Settle(1).into()]).await;
     ledger.do_send(Examine::Prepare(node("B"), prepare(ballot(1, "B"), 1)));
     ledger.do_send(Compose { collection: CollectionNumber(1), candidates: BTreeMap::new() });
     probes.pass(HOURS).await;
@@ -157,9 +158,9 @@ async fn a_client_that_waits_for_settled_is_answered_once_the_block_is_durable()
     let mut settled = submit(&probes, &[(1, "B", 60), (2, "C", 1)]);
     settled.requests[0].1.wait = Wait::Settled;
     ledger.do_send(settled);
-    probes.seen().await;
+    probes.see([Settle(0).into(), log(1, vec![transfer(1, "A", "B", 60), transfer(2, "A", "C", 1)])]).await;
     probes.durable();
-    probes.see([Answers(vec![(20, approved(2))]).into(), Settle(0).into()]).await;
+    probes.see([Answers(vec![(20, approved(2))]).into()]).await;
     let block = block(&bank(&[]), "A", vec![transfer(1, "A", "B", 60)]);
     ledger.do_send(Apply(block.clone()));
     probes.see([Seen::Persist(vec![Record::Block(block.clone())])]).await;
@@ -167,6 +168,42 @@ async fn a_client_that_waits_for_settled_is_answered_once_the_block_is_durable()
     let answer = Answer::Approved(Approval { origin: node("A"), seq: Seq(1), height: Some(Height(1)) });
     let [first, second] = everybody_hears_of(&block);
     probes.see([Answers(vec![(10, answer)]).into(), first, second]).await;
+}
+
+#[actix_rt::test]
+async fn r7_a_settlement_is_asked_for_while_the_entry_is_written_and_the_collection_waits_for_that() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let mut settled = submit(&probes, &[(1, "B", 60)]);
+    settled.requests[0].1.wait = Wait::Settled;
+    ledger.do_send(settled);
+    let operations = vec![transfer(1, "A", "B", 60)];
+    probes.see([Settle(0).into(), log(1, operations.clone())]).await;
+    // The own acceptor asks, as it does for the proposer that was woken just now.
+    ledger.do_send(Examine::Prepare(node("A"), prepare(ballot(1, "A"), 1)));
+    probes.pass(HOURS).await;
+    probes.see_nothing().await;
+    probes.durable();
+    let log = LogOffer { first: Seq(1), operations, truncated: false };
+    let view = PrepareView { height: Height(0), state: genesis().state_hash(), log };
+    probes.see([Examined::Prepare(node("A"), prepare(ballot(1, "A"), 1), view).into()]).await;
+}
+
+#[actix_rt::test]
+async fn a_settlement_waits_for_a_block_that_is_being_written_so_that_it_is_for_the_height_after_it() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let block = chain(1).remove(0);
+    ledger.do_send(Apply(block.clone()));
+    ledger.do_send(submit(&probes, &[(1, "B", 500)]));
+    probes.see([Seen::Persist(vec![Record::Block(block.clone())])]).await;
+    probes.pass(HOURS).await;
+    probes.see_nothing().await;
+    probes.durable();
+    let [first, second] = everybody_hears_of(&block);
+    probes.see([Settle(1).into(), first, second]).await;
+    ledger.do_send(done(1, None));
+    probes.see([Settle(1).into()]).await;
 }
 
 #[actix_rt::test]

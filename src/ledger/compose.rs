@@ -18,7 +18,7 @@ pub struct Candidate {
 }
 
 /// The value that the rules give.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
     /// A block that may have been chosen already: it is proposed again, as it is.
     Adopted(Arc<Block>),
@@ -31,7 +31,7 @@ pub enum Value {
 }
 
 /// What came out of a collection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Composition {
     /// What to propose.
     pub value: Value,

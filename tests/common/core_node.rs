@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use paxos_banking::effect::{Effect, HaltReason, Record, Slot};
 use paxos_banking::ledger::{
-    Answer, Bank, Block, Genesis, Home, HomeAction, HomeLimits, HomeStart, Memory, Opening, Operation, Refusal,
-    Request, Ticket,
+    Answer, Bank, Block, Composition, Genesis, Home, HomeAction, HomeLimits, HomeStart, Mark, Memory, Opening,
+    Operation, Refusal, Request, Ticket,
 };
 use paxos_banking::paxos::{
     Accept, Acceptor, AcceptorAction, BlocksResponse, Learner, LearnerAction, Message, Prepare, PrepareView, Proposer,
     ProposerAction, ProposerTimer, Verdict,
 };
 use paxos_banking::reconcile::{Reconcile, ReconcileAction, ReconcileTimer};
-use paxos_banking::types::{Ballot, Height, Incarnation, NodeId, Seq};
+use paxos_banking::types::{Ballot, CollectionNumber, Height, Incarnation, NodeId, Seq};
 
 /// What a node did that others can see.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,10 +43,10 @@ enum Act {
     Home(HomeAction),
     Acceptor(AcceptorAction),
     Learner(LearnerAction),
-    Proposer(ProposerAction),
     Reconcile(ReconcileAction),
     PrepareView(NodeId, Prepare, PrepareView),
     Verdict(NodeId, Accept, Verdict),
+    Composed(CollectionNumber, Composition),
 }
 
 /// A timer that runs.
@@ -83,8 +83,10 @@ pub struct Node {
     me: NodeId,
     pub disk: Disk,
     roles: Roles,
-    /// Held back until what stands before it is durable: one queue for the whole node is the strictest order.
+    /// Held back until what stands before it is durable: one queue for all roles that tell of a disk.
     outbox: VecDeque<Effect<Act>>,
+    /// What the proposer does, which waits for no write. Empty between two steps.
+    proposer: VecDeque<ProposerAction>,
     timers: BTreeSet<Timer>,
     /// A planted bug: what stands behind a write happens before it.
     pub says_before_it_writes: bool,
@@ -107,6 +109,7 @@ impl Node {
             disk,
             roles,
             outbox: VecDeque::new(),
+            proposer: VecDeque::new(),
             timers: BTreeSet::new(),
             says_before_it_writes: false,
             events: Vec::new(),
@@ -141,7 +144,7 @@ impl Node {
             let effects = self.roles.reconcile.on_link(peer, true);
             self.effects(effects, Act::Reconcile);
             let actions = self.roles.proposer.on_link(peer, true, true);
-            self.act_all(actions, Act::Proposer);
+            self.proposer.extend(actions);
         }
         let effects = self.roles.acceptor.start();
         self.effects(effects, Act::Acceptor);
@@ -151,6 +154,7 @@ impl Node {
     /// Everything that was not durable is gone.
     pub fn crash_and_restart(&mut self, genesis: &Genesis) {
         self.outbox.clear();
+        self.proposer.clear();
         self.timers.clear();
         self.events.clear();
         self.batches.clear();
@@ -202,7 +206,7 @@ impl Node {
         match timer {
             Timer::Proposer(timer) => {
                 let actions = self.roles.proposer.on_timer(timer);
-                self.act_all(actions, Act::Proposer);
+                self.proposer.extend(actions);
             }
             Timer::Reconcile(timer) => {
                 let effects = self.roles.reconcile.on_timer(timer);
@@ -210,8 +214,7 @@ impl Node {
             }
             Timer::Watch(ballot, height) if self.roles.acceptor.unresolved(ballot, height) => {
                 self.start_timer(Timer::Watch(ballot, height));
-                let actions = self.roles.proposer.on_settle(0);
-                self.act_all(actions, Act::Proposer);
+                self.settle_from(0);
             }
             Timer::Watch(..) => {}
         }
@@ -220,7 +223,7 @@ impl Node {
 
     pub fn settle(&mut self) {
         let effects = self.roles.home.settle();
-        self.effects(effects, Act::Home);
+        self.home_effects(effects);
         self.release();
     }
 
@@ -228,7 +231,7 @@ impl Node {
         let ticket = Ticket { batch: self.batches.len() as u64, index: 0 };
         self.batches.push(number);
         let effects = self.roles.home.submit([(ticket, request)]);
-        self.effects(effects, Act::Home);
+        self.home_effects(effects);
         self.release();
     }
 
@@ -236,14 +239,14 @@ impl Node {
         let ticket = Ticket { batch: self.batches.len() as u64, index: 0 };
         self.batches.push(number);
         let effects = self.roles.home.open(ticket, opening);
-        self.effects(effects, Act::Home);
+        self.home_effects(effects);
         self.release();
     }
 
     /// A client gives up waiting.
     pub fn stop_waiting(&mut self, batch: usize) {
         let effects = self.roles.home.stop_waiting(batch as u64);
-        self.effects(effects, Act::Home);
+        self.home_effects(effects);
         self.release();
     }
 
@@ -252,7 +255,7 @@ impl Node {
         let ticket = Ticket { batch: u64::MAX, index: u32::try_from(self.collects.len()).unwrap() };
         self.collects.push(self.roles.home.last_seq());
         let effects = self.roles.home.collect(ticket);
-        self.effects(effects, Act::Home);
+        self.home_effects(effects);
         self.release();
     }
 
@@ -271,16 +274,16 @@ impl Node {
             }
             Message::Promise(promise) => {
                 let actions = proposer.on_promise(from, promise);
-                self.act_all(actions, Act::Proposer);
+                self.proposer.extend(actions);
             }
             Message::Nack(nack) => {
                 let actions = proposer.on_nack(from, nack);
-                self.act_all(actions, Act::Proposer);
+                self.proposer.extend(actions);
             }
             Message::Idle(idle) => {
                 acceptor.on_idle(idle.ballot);
                 let actions = proposer.on_idle(idle);
-                self.act_all(actions, Act::Proposer);
+                self.proposer.extend(actions);
             }
             Message::Accepted(accepted) => {
                 let actions = learner.on_accepted(from, accepted);
@@ -292,7 +295,7 @@ impl Node {
             }
             Message::EntryFailed(failed) => {
                 let effects = home.own_entry_failed(failed.seq, failed.fault);
-                self.effects(effects, Act::Home);
+                self.home_effects(effects);
             }
             Message::ReconcileRequest(_) => {
                 let effects = reconcile.on_request(from);
@@ -327,15 +330,40 @@ impl Node {
         }
     }
 
+    /// As in the Ledger's actor: a wish for a settlement waits for a block that is being written, and for nothing else.
+    fn home_effects(&mut self, effects: Vec<Effect<HomeAction>>) {
+        for effect in effects {
+            match effect {
+                Effect::Act(HomeAction::Settle(mark)) if !self.writes_block() => self.settle_from(mark),
+                effect => self.effects(vec![effect], Act::Home),
+            }
+        }
+    }
+
+    fn writes_block(&self) -> bool {
+        self.outbox.iter().any(|effect| matches!(effect, Effect::Act(Act::Home(HomeAction::Applied { .. }))))
+    }
+
+    fn settle_from(&mut self, mark: Mark) {
+        let actions = self.roles.proposer.on_settle(mark);
+        self.proposer.extend(actions);
+    }
+
     fn act_all<A>(&mut self, actions: Vec<A>, wrap: impl Fn(A) -> Act) {
         self.outbox.extend(actions.into_iter().map(|action| Effect::Act(wrap(action))));
     }
 
     /// Runs whatever stands behind no write.
     fn release(&mut self) {
-        while let Some(index) = self.released() {
-            if let Some(Effect::Act(act)) = self.outbox.remove(index) {
-                self.run(act);
+        loop {
+            if let Some(action) = self.proposer.pop_front() {
+                self.run_proposer(action);
+            } else if let Some(index) = self.released() {
+                if let Some(Effect::Act(act)) = self.outbox.remove(index) {
+                    self.run(act);
+                }
+            } else {
+                return;
             }
         }
     }
@@ -375,11 +403,14 @@ impl Node {
             }
             Act::Home(action) => self.run_home(action),
             Act::Acceptor(action) => self.run_acceptor(action),
-            Act::Proposer(action) => self.run_proposer(action),
+            Act::Composed(collection, composition) => {
+                let actions = self.roles.proposer.on_composed(collection, composition);
+                self.proposer.extend(actions);
+            }
             Act::Learner(LearnerAction::Send(to, message)) => self.send(to, message),
             Act::Learner(LearnerAction::Apply(block)) => {
                 let effects = self.roles.home.apply(&block);
-                self.effects(effects, Act::Home);
+                self.home_effects(effects);
             }
             Act::Learner(LearnerAction::Gap(_, height)) => self.gap(height),
             Act::Learner(LearnerAction::Halt(reason)) => self.events.push(Event::Halted(reason)),
@@ -403,10 +434,7 @@ impl Node {
                     self.me
                 );
             }
-            HomeAction::Settle(mark) => {
-                let actions = self.roles.proposer.on_settle(mark);
-                self.act_all(actions, Act::Proposer);
-            }
+            HomeAction::Settle(mark) => self.settle_from(mark),
             HomeAction::Applied { block, .. } => {
                 let (height, hash) = (block.height(), block.hash());
                 let effects = self.roles.acceptor.on_applied(height);
@@ -414,7 +442,7 @@ impl Node {
                 let actions = self.roles.learner.on_applied(&block);
                 self.act_all(actions, Act::Learner);
                 let actions = self.roles.proposer.on_applied(height, hash);
-                self.act_all(actions, Act::Proposer);
+                self.proposer.extend(actions);
                 let effects = self.roles.reconcile.on_applied(height, hash);
                 self.effects(effects, Act::Reconcile);
             }
@@ -437,13 +465,12 @@ impl Node {
             ProposerAction::Send(to, message) => self.send(to, message),
             ProposerAction::Compose(collection, candidates) => {
                 let composition = self.roles.home.compose(&candidates);
-                let actions = self.roles.proposer.on_composed(collection, composition);
-                self.act_all(actions, Act::Proposer);
+                self.outbox.push_back(Effect::Act(Act::Composed(collection, composition)));
             }
             ProposerAction::Proposed(ballot, block) => self.roles.learner.on_proposed(ballot, block),
             ProposerAction::Done(outcome) => {
                 let effects = self.roles.home.collection_done(outcome.began, outcome.not_heard.as_ref());
-                self.effects(effects, Act::Home);
+                self.home_effects(effects);
             }
             ProposerAction::Gap(_, height) => self.gap(height),
             ProposerAction::Start(timer) => self.start_timer(Timer::Proposer(timer)),

@@ -106,6 +106,20 @@ fn kept_ballot() -> Scope {
     }
 }
 
+/// A has a ballot from before, approves, and asks the others for their logs while its own entry is being written.
+fn slow_log() -> Scope {
+    Scope {
+        before: &[Before::Ask("A", Ask::Transfer("B", 30)), Before::Ask("A", Ask::Settle)],
+        asks: &[("A", Ask::Transfer("C", 5)), ("A", Ask::Settle)],
+        crashing: &["A"],
+        rounds: 2,
+        flushes_apart: true,
+        last_height: Height(2),
+        reaches: &[Reached::BallotKept, Reached::AppliedAfterCrash, Reached::AllAtLastHeight],
+        ..two_proposers()
+    }
+}
+
 /// Looks at every state of a scope, of which there are so many.
 fn explore(name: &str, scope: Scope, states: usize) {
     let model = Model::new(scope);
@@ -158,6 +172,11 @@ fn nothing_is_said_between_a_write_and_its_flush() {
     if large() {
         explore("slow disks, anybody crashes", Scope { crashing: ALL, ..slow_disks() }, 701_749);
     }
+}
+
+#[test]
+fn a_collection_under_a_kept_ballot_overtakes_the_write_of_the_entry_it_is_for() {
+    explore("slow log", slow_log(), 22_031);
 }
 
 #[test]
