@@ -45,6 +45,10 @@ pub enum Kind {
     Horizon = 9,
     /// An [`Epoch`](crate::types::Epoch).
     Epoch = 10,
+    /// A [`WalState`].
+    WalState = 11,
+    /// A [`WalHeader`].
+    WalHeader = 12,
 }
 
 /// Entries of this node's own log that became durable together.
@@ -86,6 +90,36 @@ pub struct Peer {
 pub struct Horizon {
     /// The id.
     pub id: TransferId,
+}
+
+/// How the database of an embedded store stands with its write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalState {
+    /// Drawn when the store was created: what its log is known by, and the key of the log's hashes.
+    pub store: Hash,
+    /// There is a log, without which the database is not all of the store.
+    pub open: bool,
+    /// The number of the last record of any log that is in the database.
+    pub folded: u64,
+}
+
+impl WalState {
+    /// Its key.
+    pub const KEY: &str = "wal state";
+}
+
+/// The first page of a write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalHeader {
+    /// The store that it belongs to.
+    pub store: Hash,
+    /// Pages of 4 KiB in each of its halves.
+    pub half_pages: u64,
+}
+
+impl WalHeader {
+    /// Its key.
+    pub const KEY: &str = "wal header";
 }
 
 /// The stored form of `payload` under `key`.

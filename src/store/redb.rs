@@ -1,65 +1,65 @@
-//! The embedded store: one file per node, locked while it is open, with one table per stream and one for the fields.
+//! The embedded store: a database in one file per node, locked while it is open, and a write-ahead log in another file
+//! beside it, which is there while a process writes and after one that was killed.
 //!
-//! redb writes copy-on-write and syncs on commit, so a write is there wholly or not at all. Two of its habits are met
-//! here. After an IO error a database only answers that it had one: it is closed, and opened again by the next call.
-//! On a damaged file it may panic: at this seam a panic becomes an error like any other damage.
+//! A write is one record of the log and one sync. What the log holds is kept in memory as well, and read from there; it
+//! moves into the database by the half of a log at a time, on a thread of its own while the other half is being filled.
+//! An orderly end moves the rest, and removes the log.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use ::redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, StorageError, Table,
-    TableDefinition, TableError, WriteTransaction,
-};
+use ::redb::StorageBackend;
 
-use self::file::{LockedFile, Unlocked};
-use super::check::{Verdict, View, encode_epoch, judge, next_epoch};
+use self::base::{Base, Open};
+use self::file::{LockedFile, Unlocked, WalFile};
+use self::segment::{Above, Seen, Segment};
+use self::wal::{Unappended, Wal, WalError};
+use super::check::{Verdict, encode_epoch, judge, next_epoch};
+use super::record::{WalHeader, WalState};
 use super::{Store, StoreError, Stream, Write, field};
-use crate::types::Epoch;
+use crate::types::{Epoch, Hash};
 
+mod base;
 mod file;
+mod segment;
+mod wal;
 
-const FIELDS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("fields");
-
-/// Enough to keep what a running node reads again; the default would grow to a gigabyte per node.
-const CACHE_BYTES: usize = 64 << 20;
-
-const fn table(stream: Stream) -> TableDefinition<'static, u64, &'static [u8]> {
-    TableDefinition::new(stream.name())
-}
-
-thread_local! {
-    static CONTAINED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// True while this thread runs code whose panics become errors: a panic hook that ends the process, as nodes have one,
-/// lets these pass.
-pub fn panics_are_contained() -> bool {
-    CONTAINED.get()
-}
-
-/// Opens the database, for the first time or again.
-type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send>;
+pub use base::panics_are_contained;
+pub use wal::WalPlace;
 
 /// Opens the database in a file that holds one.
-fn opener(file: LockedFile) -> Opener {
+fn opener(file: LockedFile) -> base::Opener {
     Box::new(move |builder| {
         file.is_in_place()?;
         builder.create_with_backend(file.clone())
     })
 }
 
-/// A store in one file.
+/// A store in one file, and in a second one beside it while it is written.
 pub struct RedbStore {
     /// The file's path, for messages.
     name: String,
-    opener: Opener,
-    /// `None` after a failure, until the next call opens it again.
-    database: Option<Database>,
+    base: Base,
+    state: WalState,
+    place: Box<dyn WalPlace>,
+    half_pages: u64,
+    /// From the first write on.
+    wal: Option<Wal>,
+    /// The number of its last record.
+    last: u64,
+    /// What the half of the log holds that is being written.
+    current: Segment,
+    /// What the other half holds, while that is not in the database.
+    frozen: Option<Arc<Segment>>,
+    /// On its way into the database.
+    folding: Option<JoinHandle<Result<(), StoreError>>>,
+    /// Whether a half moves while the other one is filled, or when that is full.
+    at_once: bool,
+    /// The record under way.
+    content: Vec<u8>,
 }
 
 impl RedbStore {
@@ -71,180 +71,303 @@ impl RedbStore {
         let path = path.into();
         // A relative path tells nothing to somebody who stands elsewhere.
         let name = std::path::absolute(&path).unwrap_or_else(|_| path.clone()).display().to_string();
-        let mut store = Self { name, opener: Box::new(|_| Err(DatabaseError::RepairAborted)), database: None };
         loop {
-            match LockedFile::open(&path).map_err(|unlocked| store.unlocked(unlocked))? {
+            match LockedFile::open(&path).map_err(|unlocked| not_locked(&name, unlocked))? {
                 Some(file) if file.is_in_place().is_err() => {
-                    return Err(store.corrupt("the file is empty; if the node never ran, remove it"));
+                    return Err(StoreError::corrupt(name, "the file is empty; if the node never ran, remove it"));
                 }
                 Some(file) => {
-                    store.opener = opener(file);
-                    store.database = Some(store.open_database()?);
-                    return Ok(store);
+                    let base = Base::open(&name, opener(file))?;
+                    return Self::on(name, base, Box::new(WalFile::beside(&path)), wal::HALF_PAGES, true);
                 }
                 // Created only now and here: a file that vanishes under a running node is a lost disk, not a new one.
-                None if store.create(&path)? => return Ok(store),
-                // Somebody else has just created it.
-                None => {}
+                None => {
+                    // None: somebody else has just created it.
+                    if let Some(store) = Self::create(&name, &path)? {
+                        return Ok(store);
+                    }
+                }
             }
         }
     }
 
-    /// Creates the file, with a database in it. False where it is there by now.
-    fn create(&mut self, path: &Path) -> Result<bool, StoreError> {
-        let touched = create_directories(path).map_err(|error| self.cannot_open(&error))?;
-        let file = LockedFile::begin(path).map_err(|unlocked| self.unlocked(unlocked))?;
+    /// Creates the file, with a database in it. `None` where it is there by now.
+    fn create(name: &str, path: &Path) -> Result<Option<Self>, StoreError> {
+        let cannot_open = |error: std::io::Error| cannot_open(name, &error);
+        let touched = create_directories(path).map_err(cannot_open)?;
+        let file = LockedFile::begin(path).map_err(|unlocked| not_locked(name, unlocked))?;
         let begun = file.clone();
-        self.opener = Box::new(move |builder| builder.create_with_backend(begun.clone()));
-        let database = self.open_database()?;
-        let file = file.finish(path).map_err(|error| self.cannot_open(&error))?;
-        let Some(file) = file else { return Ok(false) };
-        touched.iter().try_for_each(|path| sync_directory(path)).map_err(|error| self.cannot_open(&error))?;
-        (self.opener, self.database) = (opener(file), Some(database));
-        Ok(true)
+        let base = Base::open(name, Box::new(move |builder| builder.create_with_backend(begun.clone())))?;
+        // A log of another store is found before the file has its name.
+        let mut store = Self::on(name.to_owned(), base, Box::new(WalFile::beside(path)), wal::HALF_PAGES, true)?;
+        let Some(file) = file.finish(path).map_err(cannot_open)? else { return Ok(None) };
+        touched.iter().try_for_each(|path| sync_directory(path)).map_err(cannot_open)?;
+        store.base.reopen_with(opener(file));
+        Ok(Some(store))
     }
 
-    /// A store on something else than a file, such as a disk that a test lets fail. `backend` is asked for it at each
-    /// opening, the first one included.
+    /// A store on something else than files, such as a disk that a test lets fail. `database` is asked for its storage
+    /// at each opening, the first one included; half of the log has `half_pages` pages of 4 KiB, and moves into the
+    /// database when the other half is full, so that the same calls always do the same.
     ///
     /// # Errors
     /// As [`RedbStore::open`].
-    pub fn on_backend<B: StorageBackend>(
+    pub fn on_backends<B: StorageBackend>(
         name: impl Into<String>,
-        backend: impl Fn() -> B + Send + 'static,
+        database: impl Fn() -> B + Send + 'static,
+        wal: impl WalPlace + 'static,
+        half_pages: u64,
     ) -> Result<Self, StoreError> {
-        let opener: Opener = Box::new(move |builder| builder.create_with_backend(backend()));
-        let mut store = Self { name: name.into(), opener, database: None };
-        store.database = Some(store.open_database()?);
+        let name = name.into();
+        let base = Base::open(&name, Box::new(move |builder| builder.create_with_backend(database())))?;
+        Self::on(name, base, Box::new(wal), half_pages, false)
+    }
+
+    fn on(
+        name: String,
+        mut base: Base,
+        place: Box<dyn WalPlace>,
+        half_pages: u64,
+        at_once: bool,
+    ) -> Result<Self, StoreError> {
+        let state = base.with(StoreError::Unread, |open| open.look()?.wal_state())?;
+        let state = match state {
+            Some(state) => state,
+            None => {
+                let store = drawn().map_err(|error| cannot_open(&name, &error))?;
+                let state = WalState { store, open: false, folded: 0 };
+                // Before there is a log, so that a log is never of a store that nobody knows any more.
+                base.with(StoreError::NotWritten, |open| open.change(|tables| tables.set_wal_state(&state)))
+                    .map_err(|error| if error.may_be_retried() { cannot_open(&name, &error) } else { error })?;
+                state
+            }
+        };
+        let (current, content) = (Segment::default(), Vec::new());
+        let (wal, frozen, folding, last) = (None, None, None, state.folded);
+        let mut store =
+            Self { name, base, state, place, half_pages, wal, last, current, frozen, folding, at_once, content };
+        store.open_wal()?;
         Ok(store)
     }
 
-    fn open_database(&self) -> Result<Database, StoreError> {
-        let mut builder = Builder::new();
-        // redb trusts a file that was closed in order. A node reads all of it at start anyhow, and money hangs on it.
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-        let opened = contain(|| (self.opener)(&builder)).map_err(|panic| self.corrupt(panic))?;
-        opened.map_err(|error| match error {
-            DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
-                self.corrupt(error.to_string())
+    /// Brings into the database what the log of a process that was killed holds.
+    fn open_wal(&mut self) -> Result<(), StoreError> {
+        let key = self.wal_name();
+        let cannot_open = |error: std::io::Error| cannot_open(&key, &error);
+        let Some(file) = self.place.open().map_err(cannot_open)? else {
+            let missing =
+                format!("it is missing, and with it what {} does not hold yet; both files belong together", self.name);
+            return if self.state.open { Err(StoreError::corrupt(key, missing)) } else { Ok(()) };
+        };
+        if !self.state.open {
+            match wal::owner(&*file).map_err(cannot_open)? {
+                Some(owner) if owner == self.state.store => {}
+                Some(_) => return Err(StoreError::corrupt(key, self.of_another_store())),
+                // Its creation never ended.
+                None => return Ok(()),
             }
-            DatabaseError::Storage(StorageError::Corrupted(_)) | DatabaseError::RepairAborted => {
-                self.corrupt(error.to_string())
-            }
-            error => self.cannot_open(&error),
-        })
+        }
+        // After an orderly end that was cut off it holds nothing that is not in the database. If it does, the database
+        // went back to before there was a log.
+        let (wal, records) = Wal::open(file, self.state.store, self.state.folded + 1).map_err(|error| match error {
+            WalError::Io(error) => cannot_open(error),
+            WalError::Damaged(what) => StoreError::corrupt(&key, what),
+        })?;
+        for (number, bytes) in (self.state.folded + 1..).zip(records) {
+            let added = self.current.add_record(number, &bytes);
+            added.map_err(|what| StoreError::corrupt(&key, format!("write {number}: {what}")))?;
+            self.last = number;
+        }
+        // Otherwise it is begun again with the first write: what the database does not know of it may not rely on.
+        self.wal = self.state.open.then_some(wal);
+        self.fold_all()
     }
 
-    /// Runs `action` on the open database. Whatever it fails with, the database may be of no more use; `failing` says
-    /// what it means that it could not be opened again.
-    fn with<T>(
+    fn of_another_store(&self) -> String {
+        format!(
+            "it is the log of another store, without which that one is not whole, and not of {}; move it to where it \
+             belongs",
+            self.name
+        )
+    }
+
+    /// Begins a log, unless there is one.
+    fn begin_wal(&mut self) -> Result<(), StoreError> {
+        if self.wal.is_some() {
+            return Ok(());
+        }
+        let header = WalHeader { store: self.state.store, half_pages: self.half_pages };
+        let wal = self.place.create().and_then(|file| Wal::create(file, header));
+        let wal = wal.map_err(|error| StoreError::NotWritten(format!("{}: {error}", self.wal_name())))?;
+        let state = WalState { open: true, ..self.state.clone() };
+        self.base.with(StoreError::NotWritten, |open| open.change(|tables| tables.set_wal_state(&state)))?;
+        (self.state, self.wal) = (state, Some(wal));
+        Ok(())
+    }
+
+    fn wal_name(&self) -> String {
+        format!("{}.wal", self.name)
+    }
+
+    /// Looks at what the store holds now, in the log and in the database.
+    fn look<T>(
         &mut self,
         failing: fn(String) -> StoreError,
-        action: impl FnOnce(&Self, &Database) -> Result<T, StoreError>,
+        action: impl FnOnce(Above<'_>, &base::Look<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => self.open_database().map_err(|error| match error {
-                // It could be opened once, so that this may pass.
-                StoreError::Open { path, what } => failing(format!("{path}: {what}")),
-                error => error,
-            })?,
+        if self.base.is_closed() {
+            // It is opened again only when nobody else has it open.
+            self.join();
+        }
+        let above = Above([self.frozen.as_deref(), Some(&self.current)]);
+        self.base.with(failing, |open| action(above, &open.look()?))
+    }
+
+    /// Waits for the half of the log that is on its way into the database. Where it did not get there, it is still to go.
+    fn join(&mut self) {
+        let Some(folding) = self.folding.take() else { return };
+        match folding.join() {
+            Ok(Ok(())) => {
+                self.state.folded = self.frozen.take().map_or(self.state.folded, |segment| segment.last);
+            }
+            // It is tried again when the room is needed, and that one is answered for.
+            Ok(Err(_)) | Err(_) => self.base.close(),
+        }
+    }
+
+    /// Has the full half of the log in the database.
+    fn fold_frozen(&mut self) -> Result<(), StoreError> {
+        self.join();
+        let Some(segment) = self.frozen.clone() else { return Ok(()) };
+        let state = WalState { folded: segment.last, ..self.state.clone() };
+        self.base.with(StoreError::NotWritten, |open| fold(open, &segment, &state))?;
+        (self.state, self.frozen) = (state, None);
+        Ok(())
+    }
+
+    /// Has everything in the database.
+    fn fold_all(&mut self) -> Result<(), StoreError> {
+        self.fold_frozen()?;
+        if !self.current.is_empty() {
+            self.frozen = Some(Arc::new(std::mem::take(&mut self.current)));
+            self.fold_frozen()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the other half of the log, while this one moves into the database.
+    fn turn_over(&mut self) -> Result<(), StoreError> {
+        self.fold_frozen()?;
+        self.wal.iter_mut().for_each(Wal::switch);
+        if self.current.is_empty() {
+            return Ok(());
+        }
+        let segment = Arc::new(std::mem::take(&mut self.current));
+        self.frozen = Some(segment.clone());
+        if !self.at_once {
+            return Ok(());
+        }
+        let open = self.base.handle(StoreError::NotWritten)?;
+        let state = WalState { folded: segment.last, ..self.state.clone() };
+        let folding = move || {
+            let folded = open.contained(|open| fold(open, &segment, &state));
+            open.release();
+            folded
         };
-        let result = contain(|| action(self, &database)).unwrap_or_else(|panic| Err(self.corrupt(panic)));
-        match &result {
-            Err(error) if error.may_be_retried() || matches!(error, StoreError::Corrupt { .. }) => {
-                // Closing writes as well, and may fail as the action did; that was told already.
-                let _ = contain(|| drop(database));
-            }
-            _ => self.database = Some(database),
+        // Where there is no thread to be had, it moves when its room is needed.
+        self.folding = std::thread::Builder::new().name("fold".to_owned()).spawn(folding).ok();
+        Ok(())
+    }
+
+    /// Puts a write that was found to be the next into the store.
+    fn append(&mut self, write: &Write) -> Result<(), StoreError> {
+        self.begin_wal()?;
+        let mut content = std::mem::take(&mut self.content);
+        segment::encode(write, &mut content);
+        let appended = self.append_content(write, &content);
+        self.content = content;
+        appended
+    }
+
+    fn append_content(&mut self, write: &Write, content: &[u8]) -> Result<(), StoreError> {
+        let fits = |check: fn(&Wal, usize) -> bool, wal: &Option<Wal>| {
+            wal.as_ref().is_some_and(|wal| check(wal, content.len()))
+        };
+        if !fits(Wal::can_hold, &self.wal) {
+            self.fold_all()?;
+            return self.base.with(StoreError::NotWritten, |open| open.change(|tables| tables.apply(write)));
         }
-        result
-    }
-
-    /// Runs `change` in one transaction, which is committed where `change` says that it changed something.
-    fn change<T>(
-        &mut self,
-        change: impl FnOnce(&mut Tables<'_>) -> Result<(T, Verdict), StoreError>,
-    ) -> Result<T, StoreError> {
-        self.with(StoreError::NotWritten, |store, database| {
-            let failed = |error| store.failed(error, StoreError::NotWritten);
-            let mut transaction = database.begin_write().map_err(|error| failed(error.into()))?;
-            transaction.set_durability(Durability::Immediate).map_err(|error| failed(error.into()))?;
-            // With one sync less, a newest commit that does not verify is taken for one that never ended, and the one
-            // before it is opened instead: a store that went back, and does not say so (R13).
-            transaction.set_two_phase_commit(true);
-            let (value, verdict) = change(&mut Tables::open(store, &transaction)?)?;
-            match verdict {
-                Verdict::Done => transaction.abort().map_err(|error| failed(error.into()))?,
-                Verdict::Apply => {
-                    transaction.commit().map_err(|error| store.failed(error.into(), StoreError::Unknown))?;
-                }
-            }
-            Ok(value)
-        })
-    }
-
-    /// An error of the disk may pass; anything else that redb says of a file means that it is not what redb wrote.
-    fn failed(&self, error: ::redb::Error, passing: fn(String) -> StoreError) -> StoreError {
-        use ::redb::Error::{Backend, DatabaseClosed, Io, LockPoisoned, PreviousIo};
-        match error {
-            Io(_) | PreviousIo | DatabaseClosed | Backend(_) | LockPoisoned(_) => {
-                passing(format!("{}: {error}", self.name))
-            }
-            error => self.corrupt(error.to_string()),
+        if !fits(Wal::has_room, &self.wal) {
+            self.turn_over()?;
+        } else if self.folding.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.join();
         }
+        let number = self.last + 1;
+        let name = self.wal_name();
+        let Some(wal) = &mut self.wal else { return Err(StoreError::NotWritten(name)) };
+        wal.append(number, content).map_err(|unappended| match unappended {
+            Unappended::NotWritten(error) => StoreError::NotWritten(format!("{name}: {error}")),
+            Unappended::Unknown(error) => StoreError::Unknown(format!("{name}: {error}")),
+        })?;
+        self.last = number;
+        self.current.add(number, write);
+        Ok(())
     }
 
-    fn corrupt(&self, what: impl Into<String>) -> StoreError {
-        StoreError::corrupt(self.name.clone(), what)
-    }
-
-    fn unlocked(&self, unlocked: Unlocked) -> StoreError {
-        match unlocked {
-            Unlocked::InUse => StoreError::Locked { path: self.name.clone() },
-            Unlocked::Io(error) => self.cannot_open(&error),
+    /// Leaves one file behind that is all of the store.
+    fn close(&mut self) -> Result<(), StoreError> {
+        if self.wal.is_none() {
+            return Ok(());
         }
+        self.fold_all()?;
+        let state = WalState { open: false, ..self.state.clone() };
+        self.base.with(StoreError::NotWritten, |open| open.change(|tables| tables.set_wal_state(&state)))?;
+        self.wal = None;
+        self.place.remove().map_err(|error| StoreError::NotWritten(error.to_string()))
     }
+}
 
-    fn cannot_open(&self, error: &dyn std::error::Error) -> StoreError {
-        StoreError::Open { path: self.name.clone(), what: error.to_string() }
-    }
+/// Moves a segment into the database.
+fn fold(open: &Open, segment: &Segment, state: &WalState) -> Result<(), StoreError> {
+    open.change(|tables| {
+        tables.fold(segment)?;
+        tables.set_wal_state(state)
+    })
 }
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
-        let database = self.database.take();
-        let _ = contain(|| drop(database));
+        // Where that fails, the log stays, and the next process finds in it what is missing in the database.
+        let _ = self.close();
+        self.join();
     }
 }
 
 impl Store for RedbStore {
     fn take_epoch(&mut self, token: u64) -> Result<Epoch, StoreError> {
-        self.change(|tables| {
-            let epoch = next_epoch(tables, token)?;
-            tables.set_field(field::EPOCH, Some(&encode_epoch(epoch)))?;
-            Ok((epoch, Verdict::Apply))
-        })
+        self.fold_all()?;
+        let epoch =
+            self.look(StoreError::NotWritten, |above, database| next_epoch(&Seen { above, database }, token))?;
+        self.base.with(StoreError::NotWritten, |open| {
+            open.change(|tables| tables.set_field(field::EPOCH, Some(&encode_epoch(epoch))))
+        })?;
+        Ok(epoch)
     }
 
     fn check_epoch(&mut self, _: Epoch) -> Result<(), StoreError> {
-        // The file is locked.
+        // The file is locked. Whoever looks writes nothing just now: time for what a write does not wait for.
+        self.wal.iter_mut().for_each(Wal::seal);
         Ok(())
     }
 
     fn fields(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
-        self.with(StoreError::Unread, |store, database| {
-            let failed = |error| store.failed(error, StoreError::Unread);
-            let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
-            let table = match transaction.open_table(FIELDS) {
-                Ok(table) => table,
-                Err(TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
-                Err(error) => return Err(failed(error.into())),
-            };
-            let mut fields = BTreeMap::new();
-            for entry in table.iter().map_err(|error| failed(error.into()))? {
-                let (name, bytes) = entry.map_err(|error| failed(error.into()))?;
-                fields.insert(name.value().to_owned(), bytes.value().to_vec());
+        self.look(StoreError::Unread, |above, look| {
+            let mut fields = look.fields()?;
+            for (name, value) in above.segments().flat_map(|segment| &segment.fields) {
+                match value {
+                    Some(bytes) => fields.insert(name.clone(), bytes.clone()),
+                    None => fields.remove(name),
+                };
             }
             Ok(fields)
         })
@@ -257,35 +380,34 @@ impl Store for RedbStore {
         to: u64,
         bytes_max: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        self.with(StoreError::Unread, |store, database| {
-            let failed = |error| store.failed(error, StoreError::Unread);
-            let transaction = database.begin_read().map_err(|error| failed(error.into()))?;
-            let (mut found, mut total) = (Vec::new(), 0);
-            let table = match transaction.open_table(table(stream)) {
-                Ok(table) if from <= to => table,
-                Ok(_) | Err(TableError::TableDoesNotExist(_)) => return Ok(found),
-                Err(error) => return Err(failed(error.into())),
-            };
-            for entry in table.range(from..=to).map_err(|error| failed(error.into()))? {
-                let (id, bytes) = entry.map_err(|error| failed(error.into()))?;
-                total += bytes.value().len();
-                found.push((id.value(), bytes.value().to_vec()));
-                if total > bytes_max {
-                    break;
+        self.look(StoreError::Unread, |above, look| {
+            let (mut found, mut total) = (Vec::<(u64, Vec<u8>)>::new(), 0);
+            let mut take = |id, bytes: &[u8]| {
+                // What moves into the database just now is seen in both.
+                if found.last().is_none_or(|(last, _)| id > *last) {
+                    total += bytes.len();
+                    found.push((id, bytes.to_vec()));
                 }
-            }
+                total <= bytes_max
+            };
+            let from = from.max(above.first_kept(stream));
+            let mut more = true;
+            look.records(stream, from, to, |id, bytes| {
+                more = take(id, bytes);
+                more
+            })?;
+            let above = above.segments().flat_map(|segment| segment.records(stream, from, to));
+            let _ = more && above.into_iter().all(|(id, bytes)| take(id, bytes));
             Ok(found)
         })
     }
 
     fn write(&mut self, write: &Write) -> Result<(), StoreError> {
-        self.change(|tables| {
-            let verdict = judge(tables, write)?;
-            if verdict == Verdict::Apply {
-                tables.apply(write)?;
-            }
-            Ok(((), verdict))
-        })
+        let verdict = self.look(StoreError::NotWritten, |above, database| judge(&Seen { above, database }, write))?;
+        match verdict {
+            Verdict::Done => Ok(()),
+            Verdict::Apply => self.append(write),
+        }
     }
 
     fn describe(&self) -> String {
@@ -293,86 +415,22 @@ impl Store for RedbStore {
     }
 }
 
-/// The open tables of one write transaction.
-struct Tables<'a> {
-    store: &'a RedbStore,
-    fields: Table<'a, &'static str, &'static [u8]>,
-    streams: BTreeMap<Stream, Table<'a, u64, &'static [u8]>>,
-}
-
-impl<'a> Tables<'a> {
-    fn open(store: &'a RedbStore, transaction: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let failed = |error: TableError| store.failed(error.into(), StoreError::NotWritten);
-        let fields = transaction.open_table(FIELDS).map_err(failed)?;
-        let mut streams = BTreeMap::new();
-        for stream in Stream::ALL {
-            streams.insert(stream, transaction.open_table(table(stream)).map_err(failed)?);
-        }
-        Ok(Self { store, fields, streams })
-    }
-
-    fn failed(&self) -> impl Fn(StorageError) -> StoreError + use<'a> {
-        let store = self.store;
-        move |error| store.failed(error.into(), StoreError::NotWritten)
-    }
-
-    fn set_field(&mut self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
-        let failed = self.failed();
-        match value {
-            Some(bytes) => self.fields.insert(name, bytes).map(drop).map_err(failed),
-            None => self.fields.remove(name).map(drop).map_err(failed),
-        }
-    }
-
-    fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
-        let failed = self.failed();
-        for append in &write.appends {
-            let table = self.streams.get_mut(&append.stream).expect("open() opened all of them");
-            table.insert(append.id, append.bytes.as_slice()).map(drop).map_err(&failed)?;
-        }
-        for (stream, first_kept) in &write.trims {
-            let table = self.streams.get_mut(stream).expect("open() opened all of them");
-            table.retain_in::<u64, _>(..*first_kept, |_, _| false).map_err(&failed)?;
-        }
-        for (name, value) in &write.fields {
-            self.set_field(name, value.as_deref())?;
-        }
-        Ok(())
+fn not_locked(name: &str, unlocked: Unlocked) -> StoreError {
+    match unlocked {
+        Unlocked::InUse => StoreError::Locked { path: name.to_owned() },
+        Unlocked::Io(error) => cannot_open(name, &error),
     }
 }
 
-impl View for Tables<'_> {
-    fn field(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.fields.get(name).map_err(self.failed())?;
-        Ok(value.map(|bytes| bytes.value().to_vec()))
-    }
-
-    fn record(&self, stream: Stream, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = self.streams[&stream].get(id).map_err(self.failed())?;
-        Ok(value.map(|bytes| bytes.value().to_vec()))
-    }
-
-    fn first_id(&self, stream: Stream) -> Result<Option<u64>, StoreError> {
-        let first = self.streams[&stream].first().map_err(self.failed())?;
-        Ok(first.map(|(id, _)| id.value()))
-    }
-
-    fn last_id(&self, stream: Stream) -> Result<Option<u64>, StoreError> {
-        let last = self.streams[&stream].last().map_err(self.failed())?;
-        Ok(last.map(|(id, _)| id.value()))
-    }
+fn cannot_open(name: &str, error: &dyn std::error::Error) -> StoreError {
+    StoreError::Open { path: name.to_owned(), what: error.to_string() }
 }
 
-/// Runs `action`; a panic in it becomes its message.
-fn contain<T>(action: impl FnOnce() -> T) -> Result<T, String> {
-    let outer = CONTAINED.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(action));
-    CONTAINED.set(outer);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        format!("the file does not make sense ({})", text.unwrap_or_default())
-    })
+/// What tells one store from all others.
+fn drawn() -> std::io::Result<Hash> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(Hash::from_bytes(bytes))
 }
 
 /// Creates what is missing of the directories above `path`, and names those in which something new now stands.

@@ -1,11 +1,12 @@
-//! A disk of sectors that loses its power: of what was not synced, any subset of the sectors is there afterwards. And
-//! one that does worse than that, to what it had acknowledged.
+//! A disk of sectors, with the two files of a store, that loses its power: of what was not synced, any subset of the
+//! sectors is there afterwards. And one that does worse than that, to what it had acknowledged.
 
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use paxos_banking::entropy::Entropy;
+use paxos_banking::store::redb::WalPlace;
 use redb::StorageBackend;
 
 /// What a disk is asked to do.
@@ -47,9 +48,21 @@ impl Damage {
     pub const ALL: [Self; 4] = [Self::BitRot, Self::Zeroed, Self::Misdirected, Self::LostWrite];
 }
 
+/// Which file of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Database,
+    Wal,
+}
+
+impl Part {
+    const ALL: [Self; 2] = [Self::Database, Self::Wal];
+}
+
 /// Where the damage is.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
+    pub part: Part,
     pub sector: usize,
     /// For a bit that flipped, its byte in the file and its mask.
     pub bit: Option<(usize, u8)>,
@@ -68,17 +81,35 @@ struct Platter {
     lengths: Vec<usize>,
     /// What the sectors held before the sync that changed them last.
     replaced: BTreeMap<usize, Vec<u8>>,
+    /// It acknowledges a sync that it does not do.
+    lies: bool,
+}
+
+/// Both files, and the power that they share.
+#[derive(Clone, Debug)]
+struct Machine {
+    platters: [Platter; 2],
     operations: u64,
     syncs: u64,
     /// The loss of power that is ordered.
     cut: Option<Cut>,
     /// Where the power went; until it is back, every operation fails.
     off: Option<Action>,
-    /// It acknowledges a sync that it does not do.
-    lies: bool,
 }
 
 impl Platter {
+    fn new(sector_bytes: usize, lies: bool) -> Self {
+        Self {
+            sector_bytes,
+            seen: Vec::new(),
+            synced: Vec::new(),
+            unsynced: BTreeMap::new(),
+            lengths: Vec::new(),
+            replaced: BTreeMap::new(),
+            lies,
+        }
+    }
+
     fn sector_of<'a>(&self, bytes: &'a [u8], sector: usize) -> &'a [u8] {
         let start = sector * self.sector_bytes;
         bytes.get(start..start + self.sector_bytes).unwrap_or_default()
@@ -167,7 +198,6 @@ impl Platter {
         self.synced.resize(length, 0);
         self.replaced.split_off(&(length / self.sector_bytes));
         self.seen.clone_from(&self.synced);
-        (self.cut, self.off) = (None, None);
     }
 }
 
@@ -181,59 +211,64 @@ fn beyond_the_end() -> Error {
 
 /// A disk whose clones are the same disk.
 #[derive(Clone, Debug)]
-pub struct PowerDisk(Arc<Mutex<Platter>>);
+pub struct PowerDisk(Arc<Mutex<Machine>>);
+
+/// One of its files.
+#[derive(Clone, Debug)]
+pub struct PowerFile {
+    disk: PowerDisk,
+    part: Part,
+}
 
 impl PowerDisk {
     pub fn new(sector_bytes: usize, lies: bool) -> Self {
-        Self(Arc::new(Mutex::new(Platter {
-            sector_bytes,
-            seen: Vec::new(),
-            synced: Vec::new(),
-            unsynced: BTreeMap::new(),
-            lengths: Vec::new(),
-            replaced: BTreeMap::new(),
-            operations: 0,
-            syncs: 0,
-            cut: None,
-            off: None,
-            lies,
-        })))
+        let platters = Part::ALL.map(|_| Platter::new(sector_bytes, lies));
+        Self(Arc::new(Mutex::new(Machine { platters, operations: 0, syncs: 0, cut: None, off: None })))
+    }
+
+    /// One of its files.
+    pub fn file(&self, part: Part) -> PowerFile {
+        PowerFile { disk: self.clone(), part }
     }
 
     /// Another disk, that holds the same.
     pub fn copy(&self) -> Self {
-        Self(Arc::new(Mutex::new(self.platter().clone())))
+        Self(Arc::new(Mutex::new(self.machine().clone())))
     }
 
     /// How many operations and how many syncs there were.
     pub fn operations(&self) -> (u64, u64) {
-        let platter = self.platter();
-        (platter.operations, platter.syncs)
+        let machine = self.machine();
+        (machine.operations, machine.syncs)
     }
 
     /// Orders a loss of power.
     pub fn cut(&self, cut: Cut) {
-        self.platter().cut = Some(cut);
+        self.machine().cut = Some(cut);
     }
 
     /// The power goes now, if it has not gone before.
     pub fn cut_now(&self) {
-        self.platter().off.get_or_insert(Action::Nothing);
+        self.machine().off.get_or_insert(Action::Nothing);
     }
 
     /// At what the power went.
     pub fn off(&self) -> Option<Action> {
-        self.platter().off
+        self.machine().off
     }
 
     /// The power is back, and with it what the disk made of all that it was told.
     pub fn restart(&self, chance: &mut Entropy) {
-        self.platter().settle(chance);
+        let mut machine = self.machine();
+        machine.platters.iter_mut().for_each(|platter| platter.settle(chance));
+        (machine.cut, machine.off) = (None, None);
     }
 
     /// Damages one sector that was synced; `None` where that would change nothing.
     pub fn damage(&self, damage: Damage, chance: &mut Entropy) -> Option<Site> {
-        let mut platter = self.platter();
+        let mut machine = self.machine();
+        let part = Part::ALL[usize::from(chance.below(3) == 0)];
+        let platter = &mut machine.platters[part as usize];
         let count = platter.synced.len() / platter.sector_bytes;
         // Where nothing was ever written, nothing can be found out.
         let used = |sector: &usize| platter.sector_of(&platter.synced, *sector).iter().any(|byte| *byte != 0);
@@ -249,7 +284,8 @@ impl PowerDisk {
         match damage {
             Damage::BitRot => {
                 // Of the first sector redb uses 320 bytes.
-                let within = index(chance, if sector == 0 { 320 } else { bytes.len() });
+                let used = if sector == 0 && part == Part::Database { 320 } else { bytes.len() };
+                let within = index(chance, used);
                 let mask = 1 << chance.below(8);
                 bytes[within] ^= mask;
                 bit = Some((sector * platter.sector_bytes + within, mask));
@@ -266,38 +302,57 @@ impl PowerDisk {
         }
         platter.put(sector, &bytes);
         platter.seen = platter.synced.clone();
-        Some(Site { sector, bit })
+        Some(Site { part, sector, bit })
     }
 
-    fn platter(&self) -> MutexGuard<'_, Platter> {
+    fn machine(&self) -> MutexGuard<'_, Machine> {
         self.0.lock().unwrap()
     }
+}
 
+impl PowerFile {
     fn operate<T>(&self, action: Action, operation: impl FnOnce(&mut Platter) -> Result<T>) -> Result<T> {
-        let mut platter = self.platter();
+        let mut machine = self.disk.machine();
         let no_power = || Err(Error::other("the disk has no power"));
-        if platter.off.is_some() {
+        if machine.off.is_some() {
             return no_power();
         }
-        platter.operations += 1;
-        platter.syncs += u64::from(action == Action::Sync);
-        let after = match &mut platter.cut {
+        machine.operations += 1;
+        machine.syncs += u64::from(action == Action::Sync);
+        let after = match &mut machine.cut {
             Some(Cut { action: kind, count, after }) if kind.is_none_or(|kind| kind == action) => {
                 *count -= 1;
                 (*count == 0).then_some(*after)
             }
             _ => None,
         };
-        let Some(after) = after else { return operation(&mut platter) };
-        platter.off = Some(action);
+        let platter = &mut machine.platters[self.part as usize];
+        let Some(after) = after else { return operation(platter) };
         if after {
-            operation(&mut platter)?;
+            operation(platter)?;
         }
+        machine.off = Some(action);
         no_power()
     }
 }
 
-impl StorageBackend for PowerDisk {
+/// The file of a log is there where it has a length. That it is removed is not synced.
+impl WalPlace for PowerFile {
+    fn open(&self) -> Result<Option<Box<dyn StorageBackend>>> {
+        Ok(if self.len()? > 0 { Some(Box::new(self.clone())) } else { None })
+    }
+
+    fn create(&self) -> Result<Box<dyn StorageBackend>> {
+        self.set_len(0)?;
+        Ok(Box::new(self.clone()))
+    }
+
+    fn remove(&self) -> Result<()> {
+        self.set_len(0)
+    }
+}
+
+impl StorageBackend for PowerFile {
     fn len(&self) -> Result<u64> {
         self.operate(Action::Read, |platter| Ok(platter.seen.len() as u64))
     }

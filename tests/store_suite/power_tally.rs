@@ -99,7 +99,7 @@ impl Tally {
         for (action, share) in [(Action::Read, 20), (Action::Write, 20), (Action::Resize, 400), (Action::Sync, 4)] {
             enough(&format!("{action:?}"), self.cuts_where(|_, at| at == action), share);
         }
-        for (found, share) in Found::ALL.into_iter().zip([40, 1_000, 8, 10, 40]) {
+        for (found, share) in Found::ALL.into_iter().zip([40, 1_000, 8, 15, 40]) {
             enough(&format!("{found:?}"), self.found.get(&found).copied().unwrap_or(0), share);
         }
         for damage in Damage::ALL {

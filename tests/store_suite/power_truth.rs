@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use paxos_banking::store::{Recovered, StoreError};
 use paxos_banking::types::Incarnation;
 
-use crate::power_disk::{Damage, Site};
+use crate::power_disk::{Damage, Part, Site};
 use crate::power_tally::{Fate, Found};
 use crate::redb_file::SLOT_BYTE;
 use crate::script::*;
@@ -68,6 +68,8 @@ pub struct Truth {
     pub newest: Point,
     /// The one before it.
     before: Option<Point>,
+    /// Not even damage together with a loss of power takes the newest one away.
+    pub sealed: bool,
     /// What is there as well if the write that was under way is there.
     pub under_way: Option<Point>,
     /// Epoch and incarnation as the newest process that came up was told them; `None` before the first one.
@@ -83,6 +85,7 @@ impl Truth {
         Self {
             newest: Point { model: Model::new(), number: 1 },
             before: None,
+            sealed: false,
             under_way: None,
             identity: None,
             drawn: BTreeSet::new(),
@@ -92,6 +95,7 @@ impl Truth {
 
     pub fn acknowledge(&mut self, point: Point) {
         self.before = Some(std::mem::replace(&mut self.newest, point));
+        self.sealed = false;
     }
 
     /// Holds what a restart found against what was acknowledged, and takes it for acknowledged from here on.
@@ -103,7 +107,7 @@ impl Truth {
         self.r8_a_write_is_there_wholly_or_not_at_all(start)?;
         self.identity = Some((start.epoch, start.incarnation));
         self.attempts = 0;
-        Ok(match self.under_way.take() {
+        let found = match self.under_way.take() {
             Some(point) if start.is(&point) => {
                 self.acknowledge(point);
                 Found::OneMore
@@ -111,7 +115,10 @@ impl Truth {
             Some(_) => Found::Without,
             None if start.fresh => Found::New,
             None => Found::Last,
-        })
+        };
+        // What a start finds it moves into the database. Creation is a write like any other.
+        self.sealed = !start.fresh;
+        Ok(found)
     }
 
     fn r11_an_incarnation_is_drawn_once(&self, start: &Start) -> Checked {
@@ -177,7 +184,7 @@ impl Truth {
         )
     }
 
-    /// Damage is named, or it hit what is of no use; with the two exceptions that no file can know of.
+    /// Damage is named, or it hit what is of no use; with the exceptions that no file can know of.
     pub fn r13_damage_is_named_or_changes_nothing(
         &self,
         kind: Damage,
@@ -195,14 +202,16 @@ impl Truth {
             return Ok(Fate::Harmless);
         }
         // Only the first sector can take the whole store back, by one commit, and the file cannot know: all that it
-        // says, it said before. Peers find that out.
-        let undetectable = match kind {
-            Damage::LostWrite => site.sector == 0,
-            Damage::BitRot => site.bit == Some((SLOT_BYTE, 1)),
-            Damage::Zeroed | Damage::Misdirected => false,
+        // says, it said before. And the last record of the log may be taken for one whose write never ended, where the
+        // power failed before it was sealed. Peers find that out.
+        let undetectable = match (site.part, kind) {
+            (Part::Database, Damage::LostWrite) => site.sector == 0,
+            (Part::Database, Damage::BitRot) => site.bit == Some((SLOT_BYTE, 1)),
+            (Part::Database, Damage::Zeroed | Damage::Misdirected) => false,
+            (Part::Wal, _) => !self.sealed,
         };
         let before_creation = start.fresh && self.before.is_none();
-        let by_one_commit = start.is(&self.newest) || self.before.as_ref().is_some_and(|point| start.is(point));
+        let by_one_commit = self.allowed(start).is_some() || self.before.as_ref().is_some_and(|point| start.is(point));
         if undetectable && by_one_commit && (same_store || before_creation) {
             return Ok(Fate::WentBack);
         }

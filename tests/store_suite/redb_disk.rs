@@ -3,15 +3,22 @@
 use std::io::{Error, Result};
 use std::sync::{Arc, Mutex};
 
+use paxos_banking::store::redb::WalPlace;
 use paxos_banking::store::{RedbStore, Store, StoreError, recover};
 use redb::StorageBackend;
 
 use crate::script::*;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Platter {
     cached: Vec<u8>,
     durable: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Platters {
+    /// The database and the log.
+    files: [Platter; 2],
     operations: u64,
     /// The number of the operation that fails.
     fails_at: Option<u64>,
@@ -19,21 +26,28 @@ struct Platter {
 
 /// A disk whose clones are the same disk.
 #[derive(Clone, Debug, Default)]
-struct FailingDisk(Arc<Mutex<Platter>>);
+struct FailingDisk(Arc<Mutex<Platters>>);
 
-impl FailingDisk {
+/// One of its files, by number.
+#[derive(Clone, Debug)]
+struct FailingFile(FailingDisk, usize);
+
+impl FailingFile {
     fn operate<T>(&self, action: impl FnOnce(&mut Platter) -> T) -> Result<T> {
-        let mut platter = self.0.lock().unwrap();
-        platter.operations += 1;
-        if platter.fails_at == Some(platter.operations) {
+        let mut platters = self.0.0.lock().unwrap();
+        platters.operations += 1;
+        if platters.fails_at == Some(platters.operations) {
             return Err(Error::other("the disk had a fault"));
         }
-        Ok(action(&mut platter))
+        Ok(action(&mut platters.files[self.1]))
     }
+}
 
-    fn lose_power(&self) {
-        let mut platter = self.0.lock().unwrap();
-        platter.cached = platter.durable.clone();
+impl FailingDisk {
+    /// What is left once the power is lost, whatever is done to it until then.
+    fn durable(&self) -> [Platter; 2] {
+        let files = self.0.lock().unwrap().files.clone();
+        files.map(|file| Platter { cached: file.durable.clone(), ..file })
     }
 
     fn operations(&self) -> u64 {
@@ -41,7 +55,22 @@ impl FailingDisk {
     }
 }
 
-impl StorageBackend for FailingDisk {
+impl WalPlace for FailingFile {
+    fn open(&self) -> Result<Option<Box<dyn StorageBackend>>> {
+        Ok(if self.len()? > 0 { Some(Box::new(self.clone())) } else { None })
+    }
+
+    fn create(&self) -> Result<Box<dyn StorageBackend>> {
+        self.set_len(0)?;
+        Ok(Box::new(self.clone()))
+    }
+
+    fn remove(&self) -> Result<()> {
+        self.set_len(0)
+    }
+}
+
+impl StorageBackend for FailingFile {
     fn len(&self) -> Result<u64> {
         self.operate(|platter| platter.cached.len() as u64)
     }
@@ -66,8 +95,8 @@ impl StorageBackend for FailingDisk {
 }
 
 fn open(disk: &FailingDisk) -> std::result::Result<RedbStore, StoreError> {
-    let disk = disk.clone();
-    RedbStore::on_backend("disk", move || disk.clone())
+    let [database, wal] = [0, 1].map(|number| FailingFile(disk.clone(), number));
+    RedbStore::on_backends("disk", move || database.clone(), wal, 3)
 }
 
 /// The script, each step repeated as its error allows.
@@ -125,10 +154,9 @@ fn r3_what_was_written_survives_a_loss_of_power_after_any_write() {
         let mut journal = recovered.journal;
         store.write(&journal.write(records)).unwrap();
         // Closing a database tidies up. A machine that lost power had no time to.
-        let kept = disk.0.lock().unwrap().durable.clone();
+        let kept = disk.durable();
         drop(store);
-        disk.0.lock().unwrap().durable = kept;
-        disk.lose_power();
+        disk.0.lock().unwrap().files = kept;
     }
     assert_eq!(state(&mut open(&disk).unwrap()).unwrap(), model.state());
 }

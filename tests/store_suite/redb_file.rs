@@ -1,6 +1,6 @@
 //! What only a file can suffer: another process, flipped bytes anywhere in it, a lost end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use paxos_banking::store::redb::panics_are_contained;
 use paxos_banking::store::{RedbStore, StoreError};
@@ -22,17 +22,51 @@ pub fn quiet_contained_panics() {
     }));
 }
 
-/// The file as a closed store leaves it, and as a process leaves it that is killed after its last write.
-fn files() -> [(&'static str, Vec<u8>); 2] {
+/// The files of a store.
+#[derive(Clone)]
+struct Files {
+    name: &'static str,
+    database: Vec<u8>,
+    /// Only a process that writes has a log, or one that was killed.
+    wal: Option<Vec<u8>>,
+}
+
+fn wal_beside(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{}.wal", path.file_name().unwrap().to_str().unwrap()))
+}
+
+impl Files {
+    fn read(name: &'static str, path: &Path) -> Self {
+        Self { name, database: std::fs::read(path).unwrap(), wal: std::fs::read(wal_beside(path)).ok() }
+    }
+
+    /// What recovery makes of them: the state, or the error.
+    fn load(&self, path: &Path) -> Result<State, StoreError> {
+        match &self.wal {
+            Some(bytes) => {
+                // Most of a log was never written.
+                let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                std::fs::write(wal_beside(path), &bytes[..used]).unwrap();
+                let file = std::fs::File::options().write(true).open(wal_beside(path)).unwrap();
+                file.set_len(bytes.len() as u64).unwrap();
+            }
+            None => drop(std::fs::remove_file(wal_beside(path))),
+        }
+        load(path, &self.database)
+    }
+}
+
+/// The files as a closed store leaves them, and as a process leaves them that is killed after its last write.
+fn files() -> [Files; 2] {
     let bench = RedbBench::new();
     let mut store = bench.open().unwrap();
     run_script(&mut *store);
-    let killed = std::fs::read(bench.path()).unwrap();
+    let killed = Files::read("killed", &bench.path());
     drop(store);
-    [("closed", std::fs::read(bench.path()).unwrap()), ("killed", killed)]
+    [Files::read("closed", &bench.path()), killed]
 }
 
-/// What recovery makes of a file: the state, or the error.
+/// What recovery makes of a database without a log: the state, or the error.
 fn load(path: &Path, bytes: &[u8]) -> Result<State, StoreError> {
     std::fs::write(path, bytes).unwrap();
     state(&mut RedbStore::open(path)?)
@@ -63,26 +97,39 @@ fn flip_everywhere(which: usize) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("A.redb");
     let expected = end_of_script();
-    let (name, file) = &files()[which];
-    assert_eq!(load(&path, file).unwrap(), expected, "{name}, intact");
+    let files = files()[which].clone();
+    let name = files.name;
+    assert_eq!(files.load(&path).unwrap(), expected, "{name}, intact");
     // The header is small and says where everything is: of it, every byte. Of pages that were never written, none.
     let header = 0..320;
-    let pages = (file.chunks(4096).enumerate()).filter(|(_, page)| page.iter().any(|byte| *byte != 0));
-    let spread = pages.flat_map(|(page, _)| (page * 4096..(page + 1) * 4096).filter(|offset| offset % 61 == 0));
+    let pages = (files.database.chunks(4096).enumerate()).filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+    // Each start after a kill repairs the database, which takes its time.
+    let step = if files.wal.is_some() { 199 } else { 61 };
+    let spread = pages.flat_map(|(page, _)| (page * 4096..(page + 1) * 4096).filter(|offset| offset % step == 0));
     let (mut same, mut refused) = (0, 0);
-    for offset in header.chain(spread.filter(|offset| *offset >= 320)) {
-        let mut damaged = file.clone();
-        damaged[offset] ^= if offset == SLOT_BYTE { 0xfe } else { 1 << (offset % 8) };
-        match load(&path, &damaged) {
-            Ok(state) => {
-                assert_eq!(state, expected, "{name}, byte {offset} flipped");
-                same += 1;
-            }
-            Err(StoreError::Corrupt { .. } | StoreError::Open { .. }) => refused += 1,
-            Err(other) => panic!("{name}, byte {offset} flipped: {other}"),
+    let mut look = |files: &Files, what: String| match files.load(&path) {
+        Ok(state) => {
+            assert_eq!(state, expected, "{name}, {what}");
+            same += 1;
         }
+        Err(StoreError::Corrupt { .. } | StoreError::Open { .. }) => refused += 1,
+        Err(other) => panic!("{name}, {what}: {other}"),
+    };
+    for offset in header.chain(spread.filter(|offset| *offset >= 320)) {
+        let mut damaged = files.clone();
+        damaged.database[offset] ^= if offset == SLOT_BYTE { 0xfe } else { 1 << (offset % 8) };
+        look(&damaged, format!("byte {offset} flipped"));
     }
-    println!("{name}: {} bytes, {same} flips harmless, {refused} refused", file.len());
+    let wal = files.wal.as_deref().unwrap_or_default();
+    let used = wal.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+    // Of each page the beginning, which says what it is, and some of what follows.
+    let spread = used.flat_map(|(page, _)| (0..48).chain((48..4096).step_by(509)).map(move |byte| page * 4096 + byte));
+    for offset in spread {
+        let mut damaged = files.clone();
+        damaged.wal.as_mut().unwrap()[offset] ^= 1 << (offset % 8);
+        look(&damaged, format!("byte {offset} of the log flipped"));
+    }
+    println!("{name}: {} bytes, {same} flips harmless, {refused} refused", files.database.len() + wal.len());
     assert!(same > 0 && refused > 0);
 }
 
@@ -91,18 +138,50 @@ fn r13_a_file_that_lost_its_end_is_refused() {
     quiet_contained_panics();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("A.redb");
-    for (name, file) in files() {
+    let cut = |files: Files, what: String| match files.load(&path) {
+        Ok(state) => assert_eq!(state, end_of_script(), "{}, {what}", files.name),
+        Err(StoreError::Corrupt { .. } | StoreError::Open { .. }) => {}
+        Err(other) => panic!("{}, {what}: {other}", files.name),
+    };
+    for files in files() {
         for eighths in 0..8 {
             for less in [0, 1, 4096] {
-                let length = (file.len() * eighths / 8).saturating_sub(less);
-                match load(&path, &file[..length]) {
-                    Ok(state) => assert_eq!(state, end_of_script(), "{name}, cut to {length} bytes"),
-                    Err(StoreError::Corrupt { .. } | StoreError::Open { .. }) => {}
-                    Err(other) => panic!("{name}, cut to {length} bytes: {other}"),
-                }
+                let length = |bytes: &[u8]| (bytes.len() * eighths / 8).saturating_sub(less);
+                let mut shorter = files.clone();
+                shorter.database.truncate(length(&files.database));
+                cut(shorter, format!("an eighth: {eighths}, less {less}"));
+                let mut shorter = files.clone();
+                shorter.wal.iter_mut().for_each(|wal| wal.truncate(length(wal)));
+                cut(shorter, format!("an eighth of the log: {eighths}, less {less}"));
             }
         }
     }
+}
+
+#[test]
+fn r13_without_its_log_or_with_that_of_another_store_a_store_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("A.redb");
+    let [closed, killed] = files();
+    let [other, others_killed] = files();
+    let refused = |files: &Files, word: &str| {
+        let error = files.load(&path).unwrap_err();
+        let named = matches!(&error, StoreError::Corrupt { key, what } if key.ends_with(".wal") && what.contains(word));
+        assert!(named, "{error}");
+        assert!(std::fs::read(wal_beside(&path)).ok() == files.wal, "left as it was");
+    };
+    refused(&Files { wal: None, ..killed.clone() }, "missing");
+    refused(&Files { wal: others_killed.wal.clone(), ..killed.clone() }, "another store");
+    std::fs::write(wal_beside(&path), killed.wal.as_ref().unwrap()).unwrap();
+    assert_eq!(state(&mut RedbStore::open(&path).unwrap()).unwrap(), end_of_script(), "the right one makes it whole");
+    refused(&Files { wal: others_killed.wal.clone(), ..closed }, "another store");
+    // One whose database is gone.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(wal_beside(&path), others_killed.wal.as_ref().unwrap()).unwrap();
+    let error = RedbStore::open(&path).err().unwrap();
+    assert!(error.to_string().contains("another store") && !path.exists(), "{error}");
+    // What is left of an orderly end that was cut off is the store's own.
+    assert_eq!(Files { wal: others_killed.wal, ..other }.load(&path).unwrap(), end_of_script());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use paxos_banking::entropy::Entropy;
 use paxos_banking::store::{RecoverOptions, Recovered, RedbStore, Store, StoreError, recover};
 use paxos_banking::types::Incarnation;
 
-use crate::power_disk::{Action, Cut, Damage, PowerDisk};
+use crate::power_disk::{Action, Cut, Damage, Part, PowerDisk};
 use crate::power_tally::{Fate, Found, Phase, Tally};
 use crate::power_truth::{Checked, Point, Start, Truth};
 use crate::random::Dice;
@@ -78,9 +78,8 @@ impl<'a> Life<'a> {
             _ => None,
         };
         self.arm(planned, Phase::Opening);
-        let disk = self.disk.clone();
         let before = self.disk.operations();
-        let opened = RedbStore::on_backend("disk", move || disk.clone());
+        let opened = open(&self.disk);
         let off = self.ran(Phase::Opening, before);
         match opened {
             Ok(store) if off => drop(store),
@@ -156,7 +155,14 @@ impl<'a> Life<'a> {
         for _ in 0..self.chance.below(10) {
             let (records, next) = self.next_write(self.truth.newest.clone());
             match store.write(&journal.write(records)) {
-                Ok(()) => self.truth.acknowledge(next),
+                Ok(()) => {
+                    self.truth.acknowledge(next);
+                    // As an idle node does.
+                    if self.chance.below(3) == 0 {
+                        store.check_epoch(recovered.epoch).map_err(|error| error.to_string())?;
+                        self.truth.sealed = self.disk.off().is_none();
+                    }
+                }
                 Err(error) => {
                     let off = self.ran(Phase::Writing, before);
                     self.truth.r13_without_power_nothing_is_called_damaged(off, &error)?;
@@ -253,9 +259,16 @@ impl<'a> Life<'a> {
     }
 }
 
+/// Some writes fill half of the log, and some do not fit in it.
+const HALF_PAGES: u64 = 4;
+
+fn open(disk: &PowerDisk) -> Result<RedbStore, StoreError> {
+    let database = disk.file(Part::Database);
+    RedbStore::on_backends("disk", move || database.clone(), disk.file(Part::Wal), HALF_PAGES)
+}
+
 fn load(disk: &PowerDisk) -> Result<(RedbStore, Recovered), StoreError> {
-    let disk = disk.clone();
-    let mut store = RedbStore::on_backend("disk", move || disk.clone())?;
+    let mut store = open(disk)?;
     let recovered = recover(&mut store, &options())?;
     Ok((store, recovered))
 }

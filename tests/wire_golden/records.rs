@@ -3,9 +3,9 @@
 
 use paxos_banking::effect::Slot;
 use paxos_banking::ledger::{Reason, Refusal};
-use paxos_banking::store::record::{Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
+use paxos_banking::store::record::{Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch, WalHeader, WalState};
 use paxos_banking::store::{Accepted, Head, Stream, field};
-use paxos_banking::types::{Amount, Height, Incarnation, Seq, TransferId};
+use paxos_banking::types::{Amount, Hash, Height, Incarnation, Seq, TransferId};
 
 use crate::example::{Example, every_variant};
 use crate::values::{account, ballot, block_1, block_2, epoch, genesis, id, node, transfer};
@@ -22,6 +22,8 @@ pub fn examples() -> Vec<Example> {
         Peer: "record.peer" => Kind::Peer,
         Horizon: "record.horizon" => Kind::Horizon,
         Epoch: "record.epoch" => Kind::Epoch,
+        WalState: "record.wal_state" => Kind::WalState,
+        WalHeader: "record.wal_header" => Kind::WalHeader,
     })
 }
 
@@ -44,7 +46,15 @@ fn record(name: &'static str, kind: Kind) -> Example {
         Kind::Peer => Example::record(name, "peer/B", kind, Peer { incarnation: Incarnation(u64::MAX) }),
         Kind::Horizon => Example::record(name, "horizon/alice@A", kind, Horizon { id: TransferId::from(5) }),
         Kind::Epoch => Example::record(name, field::EPOCH, kind, epoch()),
+        Kind::WalState => {
+            Example::record(name, WalState::KEY, kind, WalState { store: store(), open: true, folded: 300 })
+        }
+        Kind::WalHeader => Example::record(name, WalHeader::KEY, kind, WalHeader { store: store(), half_pages: 4_096 }),
     }
+}
+
+fn store() -> Hash {
+    Hash::from_bytes([0x5a; 32])
 }
 
 fn head(slot: &Slot) -> Head {

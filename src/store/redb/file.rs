@@ -1,5 +1,6 @@
-//! The file of an embedded store: locked from the moment it is opened until the store goes, whatever becomes of the
-//! database in it meanwhile, and there under its name only once there is a database in it.
+//! The files of an embedded store. That of the database is locked from the moment it is opened until the store goes,
+//! whatever becomes of the database in it meanwhile, and is there under its name only once there is a database in it.
+//! That of the log belongs to whoever holds the lock.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -8,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::redb::StorageBackend;
+
+use super::sync_directory;
+use super::wal::WalPlace;
 
 /// A file that this process alone uses.
 #[derive(Clone, Debug)]
@@ -125,25 +129,81 @@ fn is_same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
 
 /// What redb asks of a file. It takes no lock, and lets go of none: a database that is closed because of an error, to be
 /// opened again, leaves no moment in which another process could take the file.
-impl StorageBackend for LockedFile {
+impl StorageBackend for Lock {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.0.metadata()?.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        read_at(&self.file, offset, out)
+        read_at(&self.0, offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.0.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.0.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        write_at(&self.file, offset, data)
+        write_at(&self.0, offset, data)
+    }
+}
+
+impl StorageBackend for LockedFile {
+    fn len(&self) -> io::Result<u64> {
+        StorageBackend::len(&*self.file)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        StorageBackend::set_len(&*self.file, len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        StorageBackend::sync_data(&*self.file)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write(offset, data)
+    }
+}
+
+/// The file of the log, beside that of the database.
+#[derive(Debug)]
+pub(super) struct WalFile(PathBuf);
+
+impl WalFile {
+    pub(super) fn beside(database: &Path) -> Self {
+        let mut name = database.file_name().unwrap_or_default().to_owned();
+        name.push(".wal");
+        Self(database.with_file_name(name))
+    }
+}
+
+impl WalPlace for WalFile {
+    fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        match File::options().read(true).write(true).open(&self.0) {
+            Ok(file) => Ok(Some(Box::new(Lock(file)))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&self.0)?;
+        if let Some(directory) = self.0.parent() {
+            sync_directory(if directory.as_os_str().is_empty() { Path::new(".") } else { directory })?;
+        }
+        Ok(Box::new(Lock(file)))
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.0)
     }
 }
 
@@ -184,12 +244,12 @@ mod tests {
         let mut store = RedbStore::open(&path).unwrap();
         let epoch = store.take_epoch(7).unwrap();
         // As after an error of the disk.
-        store.database = None;
+        store.base.close();
         assert!(matches!(RedbStore::open(&path), Err(StoreError::Locked { .. })));
         store.check_epoch(epoch).unwrap();
         assert_eq!(store.fields().unwrap().len(), 1);
         std::fs::rename(&path, directory.path().join("elsewhere")).unwrap();
-        store.database = None;
+        store.base.close();
         assert!(store.fields().unwrap_err().may_be_retried(), "a file that is gone is not made anew");
         assert!(!path.exists());
     }
