@@ -8,7 +8,7 @@ pub(super) fn node(name: &str) -> NodeId {
 pub(super) fn start() -> HomeStart {
     let nodes = ["A", "B", "C"].map(|name| name.parse().unwrap());
     let bank = Bank::new(&Genesis::with_equal_openings(nodes, Amount::new(100)).unwrap());
-    HomeStart { bank, log: Vec::new(), memory: Memory::new(1_000), settled_at: BTreeMap::new() }
+    HomeStart { bank, log: Vec::new(), memory: Memory::new(1_000), settled_at: SettledAt::default() }
 }
 
 pub(super) fn home_with(limits: HomeLimits) -> Home {
@@ -237,12 +237,8 @@ fn a_restart_from_the_same_records_gives_the_same_answers() {
     let mut memory = Memory::new(1_000);
     let Request { id, from, to, amount, .. } = request(1, "B", 60);
     memory.approved(&Operation { id, action: Action::Transfer { from, to, amount } }, Seq(1), true);
-    let stored = HomeStart {
-        bank: home.bank().clone(),
-        log: home.log().copied().collect(),
-        memory,
-        settled_at: BTreeMap::from([(Seq(1), Height(1))]),
-    };
+    let settled_at = SettledAt::from_iter([(Seq(1), Height(1))]);
+    let stored = HomeStart { bank: home.bank().clone(), log: home.log().copied().collect(), memory, settled_at };
     let (mut again, _) = Home::new(node("A"), 2, home.limits, stored).unwrap();
     again.set_ready();
     assert_eq!(again.spendable(), home.spendable());
