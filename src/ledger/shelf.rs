@@ -26,17 +26,17 @@ impl Shelf {
 
     pub(super) fn get(&self, key: &(TransferId, AccountId)) -> Option<&Known> {
         match self.place(key.0) {
-            Some(place) => Some(&self.recent[place].1),
-            None => self.others.get(key),
+            Ok(place) => Some(&self.recent[place].1),
+            Err(_) => self.others.get(key),
         }
     }
 
-    /// Where among the recent ones an id is.
-    fn place(&self, id: TransferId) -> Option<usize> {
-        if self.recent.back().is_none_or(|(last, _)| id > *last) {
-            return None;
+    /// Where among the recent ones an id is, or where it would belong: most are greater than all, and found at once.
+    fn place(&self, id: TransferId) -> Result<usize, usize> {
+        match self.recent.back() {
+            Some((last, _)) if id <= *last => self.recent.binary_search_by_key(&id, |(known, _)| *known),
+            _ => Err(self.recent.len()),
         }
-        self.recent.binary_search_by_key(&id, |(known, _)| *known).ok()
     }
 
     /// Remembers an outcome, and returns the one that it replaces. `of_one` says that this is the shelf of one account.
@@ -48,15 +48,14 @@ impl Shelf {
         outcome: Outcome,
     ) -> Option<Known> {
         let known = (content, outcome);
-        if let Some(place) = self.place(key.0) {
-            return Some(std::mem::replace(&mut self.recent[place].1, known));
+        match self.place(key.0) {
+            Ok(place) => Some(std::mem::replace(&mut self.recent[place].1, known)),
+            Err(place) if of_one && place == self.recent.len() && !self.others.contains_key(&key) => {
+                self.recent.push_back((key.0, known));
+                None
+            }
+            Err(_) => self.others.insert(key, known),
         }
-        let ascends = of_one && self.recent.back().is_none_or(|(last, _)| key.0 > *last);
-        if ascends && !self.others.contains_key(&key) {
-            self.recent.push_back((key.0, known));
-            return None;
-        }
-        self.others.insert(key, known)
     }
 
     /// Forgets up to `count` of the smallest ids; approvals above `watermark` stay. `account` is that of the shelf, where
