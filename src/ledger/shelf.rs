@@ -144,4 +144,17 @@ mod tests {
     fn r10_so_does_the_shelf_that_accounts_share() {
         is_a_map_that_forgets_its_smallest_ids(&["x@A", "y@A", "z@A"]);
     }
+
+    #[test]
+    fn ids_that_ascend_go_into_the_row_and_only_others_into_the_tree() {
+        let account: AccountId = "A".parse().unwrap();
+        let mut shelf = Shelf::default();
+        for id in [3, 5, 9, 4, 7] {
+            let (content, outcome) = (Content::transfer(account, Amount::new(1)), Outcome::Approved(Seq(id)));
+            shelf.insert(true, (u128::from(id).into(), account), content, outcome);
+        }
+        let row: Vec<_> = shelf.recent.iter().map(|(id, _)| *id).collect();
+        assert_eq!(row, [3, 5, 9].map(TransferId::from));
+        assert!(shelf.others.keys().map(|(id, _)| *id).eq([4, 7].map(TransferId::from)));
+    }
 }
