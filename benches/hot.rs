@@ -1,6 +1,5 @@
 //! The functions that each transfer passes, one by one, per batch of [`BATCH`] transfers over [`ACCOUNTS`] accounts.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use paxos_banking::codec;
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{
-    Action, Bank, Block, Genesis, Home, HomeLimits, HomeStart, Memory, Operation, Request, Run, Ticket, Wait,
+    Action, Bank, Block, Genesis, Home, HomeLimits, HomeStart, Memory, Operation, Request, Run, SettledAt, Ticket, Wait,
 };
 use paxos_banking::types::{AccountId, Amount, NodeId, Seq};
 use paxos_banking::wire::client::{Ask, Call, Transfer};
@@ -50,7 +49,7 @@ fn operation(request: &Request) -> Operation {
 
 fn home(genesis: &Genesis) -> Home {
     let (bank, memory) = (Bank::new(genesis), Memory::new(1_000_000));
-    let start = HomeStart { bank, log: Vec::new(), memory, settled_at: BTreeMap::new() };
+    let start = HomeStart { bank, log: Vec::new(), memory, settled_at: SettledAt::default() };
     let (mut home, _) = Home::new(node("A"), 1, HomeLimits::default(), start).expect("a home");
     home.set_ready();
     home

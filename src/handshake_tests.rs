@@ -1,6 +1,12 @@
 use super::*;
-use crate::paxos::{Accepted, Prepare, ReconcileRequest};
-use crate::types::CollectionNumber;
+use std::sync::Arc;
+
+use crate::effect::Slot;
+use crate::ledger::{Action, Block, LogOffer, Operation, Run};
+use crate::paxos::{
+    Accept, Accepted, Commit, Idle, Nack, NackKind, Prepare, Promise, ReconcileAck, ReconcileRequest, Refused,
+};
+use crate::types::{Amount, CollectionNumber};
 
 fn node(name: &str) -> NodeId {
     name.parse().unwrap()
@@ -28,6 +34,40 @@ fn hello_of(effects: &[Effect<LinkAction>]) -> Hello {
 
 fn says_hello(effects: &[Effect<LinkAction>]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Act(LinkAction::Send(Message::Hello(_)))))
+}
+
+/// The link of A to B, after B's HELLO.
+fn up() -> Link {
+    let mut a = link("A", "B", 1);
+    let _ = a.on_connection(true);
+    let _ = a.receive(Message::from(hello_of(&link("B", "A", 1).on_connection(true))));
+    a
+}
+
+fn ballot(round: u64, name: &str) -> Ballot {
+    Ballot { round, node: node(name) }
+}
+
+fn block(height: u64) -> Arc<Block> {
+    let [from, to] = ["B", "C"].map(|name| name.parse().unwrap());
+    let action = Action::Transfer { from, to, amount: Amount::new(1) };
+    let run = Run { origin: node("B"), first: Seq(4), operations: vec![Operation { id: 1.into(), action }; 2] };
+    Arc::new(Block::new(Height(height), Hash::ZERO, Hash::ZERO, vec![run]).unwrap())
+}
+
+/// B's answer to A's PREPARE of height 3, with the entries 4 and 5.
+fn promise(ballot: Ballot, accepted: Option<Slot>) -> Message {
+    let log = LogOffer { first: Seq(4), operations: block(3).runs()[0].operations.clone(), truncated: false };
+    Message::Promise(Promise { ballot, height: Height(3), collection: CollectionNumber(1), accepted, log })
+}
+
+fn nack(ballot: Ballot, promised: Option<Ballot>) -> Message {
+    let kind = NackKind::Outbid { open: true };
+    Message::Nack(Nack { ballot, asked: Height(3), kind, promised, height: Height(2), state: Hash::ZERO })
+}
+
+fn accepted(ballot: Ballot) -> Message {
+    Message::Accepted(Accepted { ballot, height: Height(3), hash: Hash::ZERO })
 }
 
 #[test]
@@ -113,18 +153,123 @@ fn a_restarted_peer_replaces_its_older_process_and_learns_what_was_seen_of_it() 
 }
 
 #[test]
-fn a_message_that_cannot_be_is_refused() {
+fn a_message_with_a_ballot_that_cannot_be_is_refused() {
+    let prepare = |ballot| Message::Prepare(Prepare { ballot, height: Height(1), collection: CollectionNumber(1) });
+    let asks: [fn(Ballot) -> Message; 3] = [
+        prepare,
+        |ballot| Message::Accept(Accept { ballot, block: block(3) }),
+        |ballot| Message::Idle(Idle { ballot, height: Height(3) }),
+    ];
+    let answers: [fn(Ballot) -> Message; 3] =
+        [|ballot| promise(ballot, None), accepted, |ballot| nack(ballot, Some(self::ballot(9, "C")))];
+    // Who asks has a ballot of its own, and who answers has that of the node which asked.
+    for (messages, owner, other) in [(asks, "B", "A"), (answers, "A", "B")] {
+        for message in messages {
+            let mut a = up();
+            for wrong in [ballot(ROUND_MAX + 1, owner), ballot(1, other), ballot(1, "C"), ballot(1, "Z")] {
+                let effects = a.receive(message(wrong));
+                assert!(matches!(effects[..], [Effect::Act(LinkAction::Refused(_))]), "{effects:?}");
+            }
+            assert_eq!(a, up(), "nothing was learnt from them");
+            let right = message(ballot(ROUND_MAX, owner));
+            assert_eq!(a.receive(right.clone()), [act(LinkAction::Deliver(right))]);
+        }
+    }
+    let outbid_by = |promised| up().receive(nack(ballot(1, "A"), Some(promised)));
+    for wrong in [ballot(ROUND_MAX + 1, "C"), ballot(1, "Z")] {
+        assert!(matches!(outbid_by(wrong)[..], [Effect::Act(LinkAction::Refused(_))]));
+    }
+}
+
+#[test]
+fn r13_each_message_that_tells_of_the_peers_store_is_remembered_for_it() {
+    let (one, two) = (ballot(1, "A"), ballot(2, "C"));
+    let slot = Slot { ballot: two, block: block(3) };
+    let of_store = up().hello().known;
+    let of_promise = KnownOfYou { promised: Some(one), height: Height(2), seq: Seq(5), ..of_store.clone() };
+    let ack = ReconcileAck { held: vec![(Height(0), Height(7))], tip: Hash::ZERO };
+    let told = [
+        (promise(one, None), of_promise.clone()),
+        (promise(one, Some(slot)), KnownOfYou { accepted: Some((two, Height(3))), ..of_promise }),
+        (accepted(one), KnownOfYou { promised: Some(one), accepted: Some((one, Height(3))), ..of_store.clone() }),
+        (nack(one, Some(two)), KnownOfYou { promised: Some(two), height: Height(2), ..of_store.clone() }),
+        (
+            Message::Commit(Commit { height: Height(7), hash: Hash::ZERO, block: None }),
+            KnownOfYou { height: Height(7), ..of_store.clone() },
+        ),
+        (Message::ReconcileAck(ack), KnownOfYou { height: Height(7), ..of_store }),
+    ];
+    for (message, known) in told {
+        let mut a = up();
+        let _ = a.receive(message);
+        assert_eq!(a.hello().known, known);
+    }
+}
+
+#[test]
+fn r13_what_was_seen_of_a_peer_never_falls() {
+    let mut a = up();
+    let commit = |height| Message::Commit(Commit { height: Height(height), hash: Hash::ZERO, block: None });
+    let slot = |round| Some(Slot { ballot: ballot(round, "C"), block: block(3) });
+    for message in [promise(ballot(5, "A"), slot(4)), commit(9)] {
+        let _ = a.receive(message);
+    }
+    let seen = a.clone();
+    let ack = ReconcileAck { held: vec![(Height(0), Height(1))], tip: Hash::ZERO };
+    let late = [commit(1), promise(ballot(4, "A"), slot(2)), nack(ballot(1, "A"), None), accepted(ballot(1, "A"))];
+    for message in late.into_iter().chain([Message::ReconcileAck(ack)]) {
+        let _ = a.receive(message);
+        assert_eq!(a, seen);
+    }
+}
+
+#[test]
+fn r11_a_baby_that_is_admitted_says_so_at_once() {
+    let mut baby = Link { votes: false, ..link("A", "B", 1) };
+    assert!(!hello_of(&baby.on_connection(true)).votes);
+    assert!(hello_of(&baby.admit()).votes);
+    assert!(hello_of(&baby.on_heartbeat()).votes);
+}
+
+#[test]
+fn r11_a_process_votes_from_its_first_word_of_that_on() {
     let mut a = link("A", "B", 1);
     let _ = a.on_connection(true);
-    let _ = a.receive(Message::from(hello_of(&link("B", "A", 1).on_connection(true))));
-    let prepare = |round, name| {
-        let ballot = Ballot { round, node: node(name) };
-        Message::Prepare(Prepare { ballot, height: Height(1), collection: CollectionNumber(1) })
+    let mut ups = |epoch, votes| {
+        let hello = Hello { votes, ..hello_of(&link("B", "A", epoch).on_connection(true)) };
+        let effects = a.receive(hello.into()).into_iter();
+        let ups = effects.filter(|effect| matches!(effect, Effect::Act(LinkAction::Down | LinkAction::Up { .. })));
+        ups.collect::<Vec<_>>()
     };
-    for wrong in [prepare(u64::MAX, "B"), prepare(1, "C"), prepare(1, "Z")] {
-        assert!(matches!(a.receive(wrong)[..], [Effect::Act(LinkAction::Refused(_))]));
-    }
-    assert_eq!(a.receive(prepare(1, "B")), [act(LinkAction::Deliver(prepare(1, "B")))]);
+    let up = |votes| act(LinkAction::Up { votes });
+    assert_eq!(ups(1, false), [up(false)], "a baby");
+    assert_eq!(ups(1, false), [], "still one");
+    assert_eq!(ups(1, true), [up(true)]);
+    assert_eq!(ups(1, false), [], "said before, and overtaken on the way");
+    assert_eq!(ups(2, false), [act(LinkAction::Down), up(false)], "another process says for itself");
+}
+
+#[test]
+fn hello_tells_the_height_so_that_a_lost_commit_is_noticed() {
+    let mut a = up();
+    a.set_height(Height(8));
+    let hello = hello_of(&a.on_heartbeat());
+    assert_eq!(hello.height, Height(8));
+    let mut b = link("B", "A", 1);
+    let _ = b.on_connection(true);
+    let heard = b.receive(hello.into()).into_iter().find_map(|effect| match effect {
+        Effect::Act(LinkAction::Heard { height, .. }) => Some(height),
+        _ => None,
+    });
+    assert_eq!((heard, b.hello().known.height), (Some(Height(8)), Height(8)));
+}
+
+#[test]
+fn what_is_sent_goes_out_and_a_refusal_goes_to_no_role() {
+    let mut a = up();
+    let message = Message::ReconcileRequest(ReconcileRequest {});
+    assert_eq!(a.send(message.clone()), [act(LinkAction::Send(message))]);
+    assert_eq!(a.receive(Message::Refused(Refused { reason: "no".to_owned() })), []);
 }
 
 #[test]

@@ -281,6 +281,30 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_block_keeps_within_its_bound_and_close_to_it() {
+        let run = |node: usize, count: usize| {
+            let origin: NodeId = format!("{node:n>16}").parse().unwrap();
+            let account = AccountId::new(&"a".repeat(32), origin).unwrap();
+            let action = Action::Transfer { from: account, to: account, amount: Amount::new(u64::MAX) };
+            Run { origin, first: Seq(u64::MAX), operations: vec![Operation { id: u128::MAX.into(), action }; count] }
+        };
+        for (runs, count) in [(1, 1), (1, 100), (NODES_MAX, 1), (NODES_MAX, 20)] {
+            let runs = (10..10 + runs).map(|node| run(node, count)).collect();
+            let block = Block::new(Height(u64::MAX), Hash::ZERO, Hash::ZERO, runs).unwrap();
+            let (size, bound) = (rmp_serde::to_vec_named(&block).unwrap().len(), block.bytes_bound());
+            assert!(size <= bound && bound <= size + size / 8 + 128, "{size} bytes, bound by {bound}");
+        }
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half_of_the_nodes() {
+        for (nodes, majority) in [(1, 1), (3, 2), (5, 3), (15, 8)] {
+            let nodes = (0..nodes).map(|node| format!("n{node}").parse().unwrap());
+            assert_eq!(Genesis::with_equal_openings(nodes, Amount::new(1)).unwrap().majority(), majority);
+        }
+    }
+
+    #[test]
     fn the_cluster_id_depends_on_every_node_and_balance() {
         let nodes = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>();
         let genesis = |names: &[&str], opening| Genesis::with_equal_openings(nodes(names), Amount::new(opening));

@@ -165,13 +165,15 @@ mod tests {
     #[test]
     fn r4_the_accepted_block_with_the_highest_ballot_is_proposed_again_as_it_is() {
         let bank = bank();
-        let older = built(&bank, &[candidate("A", &[1])].into_iter().chain([candidate("B", &[])]).collect::<Vec<_>>());
+        let older = built(&bank, &[candidate("A", &[1]), candidate("B", &[])]);
         let newer = built(&bank, &[candidate("A", &[]), candidate("B", &[2])]);
-        let ballot = |round| Ballot { round, node: "C".parse().unwrap() };
-        let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6]), candidate("C", &[7])]);
-        candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = Some((ballot(1), older));
-        candidates.get_mut(&"B".parse().unwrap()).unwrap().accepted = Some((ballot(2), newer.clone()));
-        assert_eq!(compose(&bank, &candidates, 2, 1 << 20).value, Value::Adopted(newer));
+        let vote = |round, block: &Arc<Block>| Some((Ballot { round, node: "C".parse().unwrap() }, block.clone()));
+        for [of_a, of_b] in [[vote(1, &older), vote(2, &newer)], [vote(2, &newer), vote(1, &older)]] {
+            let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6]), candidate("C", &[7])]);
+            candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = of_a;
+            candidates.get_mut(&"B".parse().unwrap()).unwrap().accepted = of_b;
+            assert_eq!(compose(&bank, &candidates, 2, 1 << 20).value, Value::Adopted(newer.clone()));
+        }
     }
 
     #[test]
@@ -193,13 +195,15 @@ mod tests {
 
     #[test]
     fn r4_each_origin_gets_its_share_and_the_rest_goes_round() {
-        let bank = bank();
-        let candidates = BTreeMap::from([candidate("A", &[1; 9]), candidate("B", &[1; 9]), candidate("C", &[1])]);
-        let composition = compose(&bank, &candidates, 2, 12 * OPERATION_BYTES_MAX);
-        let Value::Built(block) = composition.value else { panic!("{composition:?}") };
-        let counts: Vec<_> = block.runs().iter().map(|run| run.operations.len()).collect();
-        assert_eq!(counts, [4, 7, 1], "height 1 starts the round at B, which gets what C leaves");
-        assert!(composition.left_out);
+        let counts = |[a, b, c]: [usize; 3]| {
+            let candidates = [candidate("A", &vec![1; a]), candidate("B", &vec![1; b]), candidate("C", &vec![1; c])];
+            let composition = compose(&bank(), &candidates.into(), 2, 12 * OPERATION_BYTES_MAX);
+            let Value::Built(block) = composition.value else { panic!("{composition:?}") };
+            (block.runs().iter().map(|run| run.operations.len()).collect::<Vec<_>>(), composition.left_out)
+        };
+        assert_eq!(counts([9, 9, 1]), (vec![4, 7, 1], true), "at height 1 B is the first to get what C leaves");
+        assert_eq!(counts([9, 1, 9]), (vec![4, 1, 7], true), "B has no more, so that C is next");
+        assert_eq!(counts([6, 5, 1]), (vec![6, 5, 1], false), "all of it");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::compose::{Candidate, Composition, compose};
 use super::entry::{Action, LogOffer, OPERATION_BYTES_MAX, Operation};
 use super::memory::{Memory, Refusal};
 use super::request::{Answer, Approval, Request, Ticket, Wait};
+use super::settled_at::SettledAt;
 use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
 use waiting::Place;
@@ -85,8 +86,8 @@ pub struct HomeStart {
     pub log: Vec<Operation>,
     /// The outcomes to remember.
     pub memory: Memory,
-    /// Of the last blocks that settled entries of this node: the last seq, and the height.
-    pub settled_at: BTreeMap<Seq, Height>,
+    /// Which blocks settled entries of this node.
+    pub settled_at: SettledAt,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,9 +95,6 @@ struct Parked {
     request: Request,
     waiting: Vec<(Ticket, Wait)>,
 }
-
-/// How many blocks that settled entries of its own a home can tell the heights of: about as many as it remembers ids.
-pub const SETTLED_AT_MAX: usize = 1_000_000;
 
 /// The state of the Ledger role.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -120,7 +118,7 @@ pub struct Home {
     open: BTreeMap<Ticket, Place>,
     /// Who waits for a collection to end that begins from the mark on.
     collecting: BTreeMap<Mark, Ticket>,
-    settled_at: BTreeMap<Seq, Height>,
+    settled_at: SettledAt,
     settling: bool,
     checked: Checked,
 }
@@ -280,10 +278,7 @@ impl Home {
         let mut effects = vec![Effect::Persist(Record::Block(block.clone()))];
         self.take_effects_of(block, &mut effects);
         if !own.is_empty() {
-            self.settled_at.insert(self.bank.watermark(self.me), block.height());
-            while self.settled_at.len() > SETTLED_AT_MAX {
-                self.settled_at.pop_first();
-            }
+            self.settled_at.note(self.bank.watermark(self.me), block.height());
         }
         // What the block makes possible is written with it, and told behind it.
         let mut step = Step::default();
@@ -356,15 +351,7 @@ impl Home {
     }
 
     fn approval(&self, seq: Seq) -> Approval {
-        // Of an entry that is not settled no block from its seq on is remembered: there is none yet.
-        let height = self.settled_at.range(seq..).next().map(|(_, height)| *height);
-        Approval { origin: self.me, seq, height: height.filter(|_| self.knows_height_of(seq)) }
-    }
-
-    /// Below the first block that is remembered with its height, any block could have been the one.
-    fn knows_height_of(&self, seq: Seq) -> bool {
-        self.settled_at.len() < SETTLED_AT_MAX
-            || self.settled_at.first_key_value().is_some_and(|(first, _)| seq > *first)
+        Approval { origin: self.me, seq, height: self.settled_at.height_of(seq) }
     }
 
     /// Turns a step into effects: its records first, then what stands behind them.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::{Genesis, Reason, Run, Verdict};
+use crate::ledger::{Genesis, Reason, Run};
 
 pub(super) fn node(name: &str) -> NodeId {
     name.parse().unwrap()
@@ -8,7 +8,7 @@ pub(super) fn node(name: &str) -> NodeId {
 pub(super) fn start() -> HomeStart {
     let nodes = ["A", "B", "C"].map(|name| name.parse().unwrap());
     let bank = Bank::new(&Genesis::with_equal_openings(nodes, Amount::new(100)).unwrap());
-    HomeStart { bank, log: Vec::new(), memory: Memory::new(1_000), settled_at: BTreeMap::new() }
+    HomeStart { bank, log: Vec::new(), memory: Memory::new(1_000), settled_at: SettledAt::default() }
 }
 
 pub(super) fn home_with(limits: HomeLimits) -> Home {
@@ -66,7 +66,7 @@ pub(super) fn block(home: &Home, from_b: Option<Operation>) -> Arc<Block> {
     Arc::new(Block::new(bank.height().next(), bank.tip(), bank.state(), runs).unwrap())
 }
 
-fn from_b(id: u128, to: &str, amount: u64) -> Operation {
+pub(super) fn from_b(id: u128, to: &str, amount: u64) -> Operation {
     let action = Action::Transfer { from: "B".parse().unwrap(), to: to.parse().unwrap(), amount: Amount::new(amount) };
     Operation { id: id.into(), action }
 }
@@ -237,12 +237,8 @@ fn a_restart_from_the_same_records_gives_the_same_answers() {
     let mut memory = Memory::new(1_000);
     let Request { id, from, to, amount, .. } = request(1, "B", 60);
     memory.approved(&Operation { id, action: Action::Transfer { from, to, amount } }, Seq(1), true);
-    let stored = HomeStart {
-        bank: home.bank().clone(),
-        log: home.log().copied().collect(),
-        memory,
-        settled_at: BTreeMap::from([(Seq(1), Height(1))]),
-    };
+    let settled_at = SettledAt::from_iter([(Seq(1), Height(1))]);
+    let stored = HomeStart { bank: home.bank().clone(), log: home.log().copied().collect(), memory, settled_at };
     let (mut again, _) = Home::new(node("A"), 2, home.limits, stored).unwrap();
     again.set_ready();
     assert_eq!(again.spendable(), home.spendable());
@@ -261,72 +257,6 @@ fn r10_busy_decides_nothing_so_an_entry_that_stands_is_told() {
     submit(&mut home, request(1, "B", 500));
     let effects = submit(&mut home, Request { wait: Wait::Settled, ..request(2, "B", 10) });
     assert_eq!(answer(&effects), Some(&approved(1, None)), "approved, not yet settled");
-}
-
-#[test]
-fn a_client_that_waits_no_longer_is_told_what_is_so_far() {
-    let mut home = home();
-    let settled = Request { wait: Wait::Settled, ..request(1, "B", 10) };
-    let _ = home.submit([(ticket(0), settled), (ticket(1), request(2, "B", 150))]);
-    let other = Ticket { batch: 2, index: 0 };
-    let _ = home.submit([(other, settled)]);
-    assert_eq!(
-        home.stop_waiting(1),
-        [
-            Effect::Act(HomeAction::Reply(ticket(0), approved(1, None))),
-            Effect::Act(HomeAction::Reply(ticket(1), Answer::Pending)),
-        ]
-    );
-    assert_eq!(home.stop_waiting(1), []);
-    assert_eq!(home.parked_len(), 1, "R10: it is in flight, and is decided all the same");
-    let block = block(&home, Some(from_b(9, "A", 100)));
-    let effects = home.apply(&block);
-    let replies: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Act(HomeAction::Reply(..)))).collect();
-    assert_eq!(replies, [&Effect::Act(HomeAction::Reply(other, approved(1, Some(1))))], "nobody else waits");
-    assert_eq!(answer(&submit(&mut home, request(2, "B", 150))), Some(&approved(2, None)), "decided meanwhile");
-}
-
-#[test]
-fn requests_that_clients_left_behind_still_count_against_the_bound() {
-    let mut home = home_with(HomeLimits { waiting_max: 3, ..HomeLimits::default() });
-    for batch in 1..=3 {
-        let _ = home.submit([(Ticket { batch, index: 0 }, request(batch.into(), "B", 500))]);
-        let _ = home.stop_waiting(batch);
-    }
-    assert_eq!(answer(&submit(&mut home, request(4, "B", 500))), Some(&Answer::Busy));
-}
-
-#[test]
-fn r9_who_waits_for_a_collection_hears_of_one_that_began_later_and_left_nothing_out() {
-    let mut home = home();
-    assert_eq!(home.collect(ticket(0)), [Effect::Act(HomeAction::Settle(1))]);
-    let nobody = BTreeSet::new();
-    assert_eq!(home.collect(ticket(1)), [], "one is under way");
-    let effects = home.collection_done(1, Some(&nobody));
-    let collected = HomeAction::Collected { ticket: ticket(0), height: Height(0), not_heard: nobody.clone() };
-    assert_eq!(effects, [Effect::Act(collected), Effect::Act(HomeAction::Settle(2))], "the second began later");
-    assert_eq!(home.collection_done(2, None), [Effect::Act(HomeAction::Settle(2))]);
-    home.stop_collecting(ticket(1));
-    assert_eq!(home.collection_done(2, Some(&nobody)), []);
-}
-
-#[test]
-fn an_id_is_traced_wherever_it_was_used() {
-    let mut home = home();
-    let _ = home.submit([(ticket(0), request(7, "B", 10)), (ticket(1), request(8, "B", 500))]);
-    let _ = home.submit([(ticket(2), request(9, "nobody@B", 1))]);
-    let verdicts = |id: u128| home.trace(id.into()).into_iter().map(|trace| trace.verdict).collect::<Vec<_>>();
-    let approval = Approval { origin: node("A"), seq: Seq(1), height: None };
-    assert_eq!(verdicts(7), [Verdict::Approved(approval)]);
-    for (id, amount) in [(7, 10), (8, 500)] {
-        let trace = home.trace(id.into()).remove(0);
-        assert_eq!((trace.to, trace.amount), ("B".parse().unwrap(), Amount::new(amount)));
-    }
-    assert_eq!(verdicts(8), [Verdict::Pending]);
-    assert!(matches!(verdicts(9)[..], [Verdict::Refused(Reason::UnknownAccount { .. })]));
-    assert_eq!(verdicts(10), []);
-    let seqs = |from, count| home.log_from(Seq(from), count).iter().map(|entry| entry.seq.0).collect::<Vec<_>>();
-    assert_eq!((seqs(0, 9), seqs(1, 1), seqs(2, 9), seqs(1, 0)), (vec![1], vec![1], vec![], vec![]));
 }
 
 #[test]

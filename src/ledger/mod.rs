@@ -1,8 +1,9 @@
 //! The bank itself, without any IO: entries, blocks, balances, one home's local log, and exactly-once.
 //!
 //! In reading order: [`request`] (what clients ask), [`entry`] (what a home approves), [`block`] (what the cluster
-//! settles), [`accounts`] and [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose), [`memory`] (exactly
-//! once), [`home`] (local approval, parked requests, settlement), [`replay`] (a chain computed again).
+//! settles), [`accounts`] and [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose),
+//! [`memory`] (exactly once), [`settled_at`] (in which block an entry is), [`home`] (local approval, parked requests,
+//! settlement), [`replay`] (a chain computed again).
 
 pub mod accounts;
 pub mod bank;
@@ -13,6 +14,7 @@ pub mod home;
 pub mod memory;
 pub mod replay;
 pub mod request;
+pub mod settled_at;
 mod shelf;
 
 pub use accounts::Accounts;
@@ -24,3 +26,4 @@ pub use home::{Home, HomeAction, HomeLimits, HomeStart, Mark};
 pub use memory::{Memory, Refusal};
 pub use replay::Replay;
 pub use request::{Answer, Approval, Opening, Reason, Request, Ticket, Trace, Verdict, Wait};
+pub use settled_at::SettledAt;

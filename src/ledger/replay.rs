@@ -64,3 +64,57 @@ impl Replay {
         self.hashes.iter().zip(&other.hashes).position(|(ours, theirs)| ours != theirs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Action, Operation, Run};
+    use crate::types::{NodeId, Seq};
+
+    fn genesis() -> Genesis {
+        Genesis::with_equal_openings(["A", "B", "C"].map(|name| name.parse::<NodeId>().unwrap()), Amount::new(100))
+            .unwrap()
+    }
+
+    /// A block over what was replayed, by which A pays B.
+    fn block(replay: &Replay, amount: u64) -> Arc<Block> {
+        let (bank, [a, b]) = (replay.bank(), ["A", "B"].map(|name| name.parse().unwrap()));
+        let action = Action::Transfer { from: a, to: b, amount: Amount::new(amount) };
+        let operations = vec![Operation { id: u128::from(amount).into(), action }];
+        let run = Run { origin: a.home(), first: bank.watermark(a.home()).next(), operations };
+        Arc::new(Block::new(bank.height().next(), bank.tip(), bank.state(), vec![run]).unwrap())
+    }
+
+    /// A chain of blocks that move these amounts.
+    fn chain(amounts: &[u64]) -> Replay {
+        let mut replay = Replay::new(&genesis());
+        for amount in amounts {
+            replay.apply(&block(&replay, *amount)).unwrap();
+        }
+        replay
+    }
+
+    #[test]
+    fn r5_a_chain_is_told_as_far_as_it_is_sound() {
+        let mut replay = Replay::new(&genesis());
+        let (first, foreign) = (block(&replay, 30), block(&replay, 40));
+        assert_eq!(replay.apply(&first), Ok(()));
+        let overdraft = block(&replay, 71);
+        for wrong in [&first, &foreign, &overdraft] {
+            replay.apply(wrong).unwrap_err();
+        }
+        assert_eq!((replay.height(), replay.tip(), replay.total()), (Height(1), first.hash(), Amount::new(300)));
+        assert_eq!(replay.hashes(), [genesis().id(), first.hash()]);
+        assert_eq!(replay.bank().watermark("A".parse().unwrap()), Seq(1));
+    }
+
+    #[test]
+    fn two_histories_differ_from_the_height_on_at_which_they_part() {
+        assert_eq!(chain(&[1, 2, 3]).differs_from(&chain(&[1, 5, 3])), Some(2));
+        assert_eq!(chain(&[1]).differs_from(&chain(&[2])), Some(1));
+        for length in 0..=3 {
+            assert_eq!(chain(&[1, 2, 3]).differs_from(&chain(&[1, 2, 3][..length])), None, "one is only longer");
+            assert_eq!(chain(&[1, 2, 3][..length]).differs_from(&chain(&[1, 2, 3])), None);
+        }
+    }
+}

@@ -26,17 +26,17 @@ impl Shelf {
 
     pub(super) fn get(&self, key: &(TransferId, AccountId)) -> Option<&Known> {
         match self.place(key.0) {
-            Some(place) => Some(&self.recent[place].1),
-            None => self.others.get(key),
+            Ok(place) => Some(&self.recent[place].1),
+            Err(_) => self.others.get(key),
         }
     }
 
-    /// Where among the recent ones an id is.
-    fn place(&self, id: TransferId) -> Option<usize> {
-        if self.recent.back().is_none_or(|(last, _)| id > *last) {
-            return None;
+    /// Where among the recent ones an id is, or where it would belong: most are greater than all, and found at once.
+    fn place(&self, id: TransferId) -> Result<usize, usize> {
+        match self.recent.back() {
+            Some((last, _)) if id <= *last => self.recent.binary_search_by_key(&id, |(known, _)| *known),
+            _ => Err(self.recent.len()),
         }
-        self.recent.binary_search_by_key(&id, |(known, _)| *known).ok()
     }
 
     /// Remembers an outcome, and returns the one that it replaces. `of_one` says that this is the shelf of one account.
@@ -48,15 +48,14 @@ impl Shelf {
         outcome: Outcome,
     ) -> Option<Known> {
         let known = (content, outcome);
-        if let Some(place) = self.place(key.0) {
-            return Some(std::mem::replace(&mut self.recent[place].1, known));
+        match self.place(key.0) {
+            Ok(place) => Some(std::mem::replace(&mut self.recent[place].1, known)),
+            Err(place) if of_one && place == self.recent.len() && !self.others.contains_key(&key) => {
+                self.recent.push_back((key.0, known));
+                None
+            }
+            Err(_) => self.others.insert(key, known),
         }
-        let ascends = of_one && self.recent.back().is_none_or(|(last, _)| key.0 > *last);
-        if ascends && !self.others.contains_key(&key) {
-            self.recent.push_back((key.0, known));
-            return None;
-        }
-        self.others.insert(key, known)
     }
 
     /// Forgets up to `count` of the smallest ids; approvals above `watermark` stay. `account` is that of the shelf, where
@@ -144,5 +143,18 @@ mod tests {
     #[test]
     fn r10_so_does_the_shelf_that_accounts_share() {
         is_a_map_that_forgets_its_smallest_ids(&["x@A", "y@A", "z@A"]);
+    }
+
+    #[test]
+    fn ids_that_ascend_go_into_the_row_and_only_others_into_the_tree() {
+        let account: AccountId = "A".parse().unwrap();
+        let mut shelf = Shelf::default();
+        for id in [3, 5, 9, 4, 7] {
+            let (content, outcome) = (Content::transfer(account, Amount::new(1)), Outcome::Approved(Seq(id)));
+            shelf.insert(true, (u128::from(id).into(), account), content, outcome);
+        }
+        let row: Vec<_> = shelf.recent.iter().map(|(id, _)| *id).collect();
+        assert_eq!(row, [3, 5, 9].map(TransferId::from));
+        assert!(shelf.others.keys().map(|(id, _)| *id).eq([4, 7].map(TransferId::from)));
     }
 }

@@ -471,6 +471,19 @@ fn each_wait_in_a_row_is_longer_until_a_block_comes() {
 }
 
 #[test]
+fn a_block_of_another_at_the_height_of_a_collection_ends_it_and_allows_no_refusal() {
+    let mut proposer = proposer();
+    let _ = proposer.on_settle(4);
+    let done = ProposerAction::Done(CollectionOutcome { began: 4, not_heard: None });
+    for from in ["A", "B", "C"] {
+        assert_eq!(proposer.clone().on_applied(Height(1), Hash::ZERO), std::slice::from_ref(&done));
+        let _ = proposer.on_promise(node(from), promise(prepare(1, 1, 1)));
+    }
+    assert_eq!(proposer.on_applied(Height(1), Hash::ZERO), [done]);
+    assert_eq!(proposer.on_composed(CollectionNumber(1), built(&block(1, 1))), [], "what is composed comes too late");
+}
+
+#[test]
 fn a_block_below_the_height_of_a_round_does_not_end_it() {
     let mut proposer = proposer();
     let _ = proposer.on_settle(1);

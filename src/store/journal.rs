@@ -60,9 +60,10 @@ impl Accepted {
 }
 
 impl Head {
+    /// What the write that creates a store leaves.
     fn at_genesis(genesis: &Genesis) -> Self {
         Self {
-            write: 0,
+            write: 1,
             height: Height(0),
             tip: genesis.id(),
             log_first: Seq(1),
@@ -113,7 +114,7 @@ struct Draft {
 
 /// The write that creates a store.
 pub(super) fn creation(identity: &Identity, genesis: &Genesis, epoch: Epoch) -> Write {
-    let head = Head { write: 1, ..Head::at_genesis(genesis) };
+    let head = Head::at_genesis(genesis);
     let id = head.height.0;
     let bytes = record::encode(&Stream::Chain.key(id), Kind::Genesis, genesis);
     let fields = [

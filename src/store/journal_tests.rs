@@ -11,7 +11,7 @@ fn genesis() -> Genesis {
 }
 
 fn journal() -> Journal {
-    let head = Head { write: 1, ..Head::at_genesis(&genesis()) };
+    let head = Head::at_genesis(&genesis());
     Journal::resume(node("A"), Epoch { number: 1, token: 7 }, head, BTreeMap::new(), BTreeMap::new())
 }
 
@@ -130,6 +130,18 @@ fn what_one_write_both_appends_and_trims_is_not_stored() {
     assert_eq!(write.trims, [(Stream::Log, 3), (Stream::Refused, 2)]);
     let write = journal.write(vec![log(3, 1)]);
     assert_eq!(ids(&write), [(Stream::Log, None, 3)], "the log was trimmed empty, its seqs go on");
+}
+
+#[test]
+fn r11_the_incarnation_of_each_peer_has_a_field_of_its_own() {
+    let mut journal = journal();
+    let peer = |name, incarnation| Record::Peer { node: node(name), incarnation: Incarnation(incarnation) };
+    let write = journal.write(vec![peer("B", 5), peer("C", 6)]);
+    for (name, incarnation) in [("peer/B", 5), ("peer/C", 6)] {
+        let stored: Peer = record::decode(name, Kind::Peer, write.fields[name].as_ref().unwrap()).unwrap();
+        assert_eq!(stored.incarnation, Incarnation(incarnation));
+    }
+    assert_eq!(journal.head().peers, 2);
 }
 
 #[test]

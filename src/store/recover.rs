@@ -8,9 +8,8 @@ use super::journal::{Accepted, Head, Journal, creation, horizon_field};
 use super::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
 use super::{Store, StoreError, Stream, field};
 use crate::effect::{Record, Slot};
-use crate::ledger::home::SETTLED_AT_MAX;
-use crate::ledger::{Bank, Block, Genesis, HomeStart, Memory, Operation};
-use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
+use crate::ledger::{Bank, Block, Genesis, HomeStart, Memory, Operation, SettledAt};
+use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, TransferId};
 
 /// How much of a stream is in memory at once while it is loaded.
 pub(super) const CHUNK_BYTES: usize = 4 << 20;
@@ -266,9 +265,9 @@ pub(super) fn replay(
     head: &Head,
     memory: &mut Memory,
     raised: &mut BTreeMap<Option<AccountId>, TransferId>,
-) -> Result<(Bank, BTreeMap<Seq, Height>), StoreError> {
+) -> Result<(Bank, SettledAt), StoreError> {
     let mut bank = Bank::new(&start.genesis);
-    let mut settled_at = BTreeMap::new();
+    let mut settled_at = SettledAt::default();
     let mut next = 0;
     for_each_record(store, Stream::Chain, |id, bytes| {
         let key = Stream::Chain.key(id);
@@ -300,10 +299,7 @@ pub(super) fn replay(
                 }
             }
             raised.append(&mut memory.trim(bank.watermark(start.me)));
-            settled_at.insert(bank.watermark(start.me), block.height());
-            while settled_at.len() > SETTLED_AT_MAX {
-                settled_at.pop_first();
-            }
+            settled_at.note(bank.watermark(start.me), block.height());
         }
         Ok(())
     })?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use paxos_banking::effect::{Effect, HaltReason, Record, Slot};
 use paxos_banking::ledger::{
     Answer, Bank, Block, Composition, Genesis, Home, HomeAction, HomeLimits, HomeStart, Mark, Memory, Opening,
-    Operation, Refusal, Request, Ticket,
+    Operation, Refusal, Request, SettledAt, Ticket,
 };
 use paxos_banking::paxos::{
     Accept, Acceptor, AcceptorAction, BlocksResponse, Learner, LearnerAction, Message, Prepare, PrepareView, Proposer,
@@ -539,12 +539,12 @@ impl Disk {
 fn load(me: NodeId, genesis: &Genesis, disk: &Disk) -> Roles {
     let mut bank = Bank::new(genesis);
     let mut memory = Memory::new(1_000_000);
-    let mut settled_at = BTreeMap::new();
+    let mut settled_at = SettledAt::default();
     for block in &disk.chain {
         bank.advance(bank.check(block).unwrap());
-        for entry in block.run_of(me).into_iter().flat_map(|run| run.entries()) {
-            memory.approved(&entry.operation, entry.seq, true);
-            settled_at.insert(entry.seq, block.height());
+        if let Some(run) = block.run_of(me) {
+            run.entries().for_each(|entry| memory.approved(&entry.operation, entry.seq, true));
+            settled_at.note(bank.watermark(me), block.height());
         }
     }
     for (number, refusals) in &disk.refusals {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use paxos_banking::effect::{Record, Slot};
-use paxos_banking::ledger::{Action, Bank, Block, Genesis, Memory, Operation, Reason, Refusal, Run};
+use paxos_banking::ledger::{Action, Bank, Block, Genesis, Memory, Operation, Reason, Refusal, Run, SettledAt};
 use paxos_banking::store::{RecoverOptions, Recovered, Store, StoreError, recover};
 use paxos_banking::types::{AccountId, Amount, Ballot, Height, Incarnation, NodeId, Seq, TransferId};
 
@@ -66,7 +66,7 @@ pub struct State {
     pub bank: Bank,
     pub log: Vec<Operation>,
     pub memory: Memory,
-    pub settled_at: BTreeMap<Seq, Height>,
+    pub settled_at: SettledAt,
 }
 
 impl State {

@@ -138,3 +138,7 @@ impl Home {
         (first.0 + skipped as u64..).zip(self.log.range(skipped..).take(count)).map(entry).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use paxos_banking::effect::Effect;
 use paxos_banking::ledger::{
     Accounts, Action, Answer, Approval, Bank, Block, Candidate, Genesis, Home, HomeAction, HomeLimits, HomeStart, Mark,
-    Memory, Opening, Operation, Reason, Request, Ticket, Value, Wait,
+    Memory, Opening, Operation, Reason, Request, SettledAt, Ticket, Value, Wait,
 };
 use paxos_banking::types::{AccountId, Amount, Height, NodeId, Seq, TransferId};
 use proptest::prelude::*;
@@ -213,7 +213,7 @@ impl Homes {
                 bank: Bank::new(&genesis),
                 log: Vec::new(),
                 memory: Memory::new(1_000_000),
-                settled_at: BTreeMap::new(),
+                settled_at: SettledAt::default(),
             };
             let (mut home, effects) = Home::new(me, 2, HomeLimits::default(), start).unwrap();
             assert_eq!(effects, []);
