@@ -6,15 +6,14 @@
 //! An orderly end moves the rest, and removes the log.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ::redb::StorageBackend;
 
-use self::base::{Base, Open};
-use self::file::{LockedFile, Unlocked, WalFile};
+use self::base::Base;
+use self::file::{LockedFile, Unlocked, WalFile, create_directories, sync_directory};
 use self::segment::{Above, Seen, Segment};
 use self::wal::{Unappended, Wal, WalError};
 use super::check::{Verdict, encode_epoch, judge, next_epoch};
@@ -24,6 +23,7 @@ use crate::types::{Epoch, Hash};
 
 mod base;
 mod file;
+mod folding;
 mod segment;
 mod wal;
 
@@ -98,9 +98,13 @@ impl RedbStore {
         let file = LockedFile::begin(path).map_err(|unlocked| not_locked(name, unlocked))?;
         let begun = file.clone();
         let base = Base::open(name, Box::new(move |builder| builder.create_with_backend(begun.clone())))?;
-        // A log of another store is found before the file has its name.
-        let mut store = Self::on(name.to_owned(), base, Box::new(WalFile::beside(path)), wal::HALF_PAGES, true)?;
+        // A log of another store is found before the file has its name; that of whoever was faster is no fault.
+        let store = Self::on(name.to_owned(), base, Box::new(WalFile::beside(path)), wal::HALF_PAGES, true);
+        if store.is_err() && !path.exists() {
+            return store.map(Some);
+        }
         let Some(file) = file.finish(path).map_err(cannot_open)? else { return Ok(None) };
+        let mut store = store?;
         touched.iter().try_for_each(|path| sync_directory(path)).map_err(cannot_open)?;
         store.base.reopen_with(opener(file));
         Ok(Some(store))
@@ -223,62 +227,6 @@ impl RedbStore {
         self.base.with(failing, |open| action(above, &open.look()?))
     }
 
-    /// Waits for the half of the log that is on its way into the database. Where it did not get there, it is still to go.
-    fn join(&mut self) {
-        let Some(folding) = self.folding.take() else { return };
-        match folding.join() {
-            Ok(Ok(())) => {
-                self.state.folded = self.frozen.take().map_or(self.state.folded, |segment| segment.last);
-            }
-            // It is tried again when the room is needed, and that one is answered for.
-            Ok(Err(_)) | Err(_) => self.base.close(),
-        }
-    }
-
-    /// Has the full half of the log in the database.
-    fn fold_frozen(&mut self) -> Result<(), StoreError> {
-        self.join();
-        let Some(segment) = self.frozen.clone() else { return Ok(()) };
-        let state = WalState { folded: segment.last, ..self.state.clone() };
-        self.base.with(StoreError::NotWritten, |open| fold(open, &segment, &state))?;
-        (self.state, self.frozen) = (state, None);
-        Ok(())
-    }
-
-    /// Has everything in the database.
-    fn fold_all(&mut self) -> Result<(), StoreError> {
-        self.fold_frozen()?;
-        if !self.current.is_empty() {
-            self.frozen = Some(Arc::new(std::mem::take(&mut self.current)));
-            self.fold_frozen()?;
-        }
-        Ok(())
-    }
-
-    /// Goes on in the other half of the log, while this one moves into the database.
-    fn turn_over(&mut self) -> Result<(), StoreError> {
-        self.fold_frozen()?;
-        self.wal.iter_mut().for_each(Wal::switch);
-        if self.current.is_empty() {
-            return Ok(());
-        }
-        let segment = Arc::new(std::mem::take(&mut self.current));
-        self.frozen = Some(segment.clone());
-        if !self.at_once {
-            return Ok(());
-        }
-        let open = self.base.handle(StoreError::NotWritten)?;
-        let state = WalState { folded: segment.last, ..self.state.clone() };
-        let folding = move || {
-            let folded = open.contained(|open| fold(open, &segment, &state));
-            open.release();
-            folded
-        };
-        // Where there is no thread to be had, it moves when its room is needed.
-        self.folding = std::thread::Builder::new().name("fold".to_owned()).spawn(folding).ok();
-        Ok(())
-    }
-
     /// Puts a write that was found to be the next into the store.
     fn append(&mut self, write: &Write) -> Result<(), StoreError> {
         self.begin_wal()?;
@@ -290,14 +238,13 @@ impl RedbStore {
     }
 
     fn append_content(&mut self, write: &Write, content: &[u8]) -> Result<(), StoreError> {
-        let fits = |check: fn(&Wal, usize) -> bool, wal: &Option<Wal>| {
-            wal.as_ref().is_some_and(|wal| check(wal, content.len()))
-        };
-        if !fits(Wal::can_hold, &self.wal) {
+        let fits = |wal: &Wal| (wal.can_hold(content.len()), wal.has_room(content.len()));
+        let (can_hold, has_room) = self.wal.as_ref().map(fits).unwrap_or_default();
+        if !can_hold {
             self.fold_all()?;
             return self.base.with(StoreError::NotWritten, |open| open.change(|tables| tables.apply(write)));
         }
-        if !fits(Wal::has_room, &self.wal) {
+        if !has_room {
             self.turn_over()?;
         } else if self.folding.as_ref().is_some_and(JoinHandle::is_finished) {
             self.join();
@@ -313,26 +260,6 @@ impl RedbStore {
         self.current.add(number, write);
         Ok(())
     }
-
-    /// Leaves one file behind that is all of the store.
-    fn close(&mut self) -> Result<(), StoreError> {
-        if self.wal.is_none() {
-            return Ok(());
-        }
-        self.fold_all()?;
-        let state = WalState { open: false, ..self.state.clone() };
-        self.base.with(StoreError::NotWritten, |open| open.change(|tables| tables.set_wal_state(&state)))?;
-        self.wal = None;
-        self.place.remove().map_err(|error| StoreError::NotWritten(error.to_string()))
-    }
-}
-
-/// Moves a segment into the database.
-fn fold(open: &Open, segment: &Segment, state: &WalState) -> Result<(), StoreError> {
-    open.change(|tables| {
-        tables.fold(segment)?;
-        tables.set_wal_state(state)
-    })
 }
 
 impl Drop for RedbStore {
@@ -431,23 +358,4 @@ fn drawn() -> std::io::Result<Hash> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(Hash::from_bytes(bytes))
-}
-
-/// Creates what is missing of the directories above `path`, and names those in which something new now stands.
-fn create_directories(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut touched = Vec::new();
-    for directory in path.ancestors().skip(1) {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        touched.push(directory.to_owned());
-        if directory.exists() {
-            std::fs::create_dir_all(path.parent().unwrap_or(directory))?;
-            break;
-        }
-    }
-    Ok(touched)
-}
-
-/// Without this a power failure may take the whole new file along, synced as its content is.
-fn sync_directory(path: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }

@@ -3,10 +3,10 @@
 use std::io::{Error, Result};
 use std::sync::{Arc, Mutex};
 
-use paxos_banking::store::redb::WalPlace;
 use paxos_banking::store::{RedbStore, Store, StoreError, recover};
 use redb::StorageBackend;
 
+use crate::power_disk::WalOn;
 use crate::script::*;
 
 #[derive(Clone, Debug, Default)]
@@ -55,21 +55,6 @@ impl FailingDisk {
     }
 }
 
-impl WalPlace for FailingFile {
-    fn open(&self) -> Result<Option<Box<dyn StorageBackend>>> {
-        Ok(if self.len()? > 0 { Some(Box::new(self.clone())) } else { None })
-    }
-
-    fn create(&self) -> Result<Box<dyn StorageBackend>> {
-        self.set_len(0)?;
-        Ok(Box::new(self.clone()))
-    }
-
-    fn remove(&self) -> Result<()> {
-        self.set_len(0)
-    }
-}
-
 impl StorageBackend for FailingFile {
     fn len(&self) -> Result<u64> {
         self.operate(|platter| platter.cached.len() as u64)
@@ -96,7 +81,7 @@ impl StorageBackend for FailingFile {
 
 fn open(disk: &FailingDisk) -> std::result::Result<RedbStore, StoreError> {
     let [database, wal] = [0, 1].map(|number| FailingFile(disk.clone(), number));
-    RedbStore::on_backends("disk", move || database.clone(), wal, 3)
+    RedbStore::on_backends("disk", move || database.clone(), WalOn(wal), 3)
 }
 
 /// The script, each step repeated as its error allows.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use paxos_banking::effect::Record;
 use paxos_banking::store::redb::panics_are_contained;
-use paxos_banking::store::{RedbStore, StoreError};
+use paxos_banking::store::{Append, Journal, RedbStore, Store as _, StoreError, Stream, recover};
 
 use crate::bench::{Bench, RedbBench};
 use crate::script::*;
@@ -182,6 +183,44 @@ fn r13_without_its_log_or_with_that_of_another_store_a_store_is_not_opened() {
     assert!(error.to_string().contains("another store") && !path.exists(), "{error}");
     // What is left of an orderly end that was cut off is the store's own.
     assert_eq!(Files { wal: others_killed.wal, ..other }.load(&path).unwrap(), end_of_script());
+}
+
+#[test]
+fn r7_a_log_that_is_filled_again_and_again_shows_and_keeps_everything() {
+    let bench = RedbBench::new();
+    let mut store = RedbStore::open(bench.path()).unwrap();
+    let mut journal = recover(&mut store, &options()).unwrap().journal;
+    let mut model = Model::new();
+    let write = |store: &mut RedbStore, journal: &mut Journal, model: &mut Model| {
+        let refusals = (0..10_000).map(|id| refusal(id, "A")).collect();
+        let record = Record::Refused { number: model.refused_next, refusals };
+        model.apply(&record);
+        let write = journal.write(vec![record]);
+        // The second time it is there already.
+        (0..2).for_each(|_| store.write(&write).unwrap());
+        write
+    };
+    let mut bytes = 0;
+    // Twice through both halves of a log, each of which moves into the database while the other one is filled.
+    while bytes < 70 << 20 {
+        let write = write(&mut store, &mut journal, &mut model);
+        let Append { id, bytes: newest, .. } = &write.appends[0];
+        bytes += newest.len();
+        let seen = store.read(Stream::Refused, id.saturating_sub(1), u64::MAX, usize::MAX).unwrap();
+        assert_eq!(seen.iter().map(|(id, _)| *id).collect::<Vec<_>>(), (1.max(id - 1)..=*id).collect::<Vec<_>>());
+        assert!(seen.last().is_some_and(|(_, bytes)| bytes == newest), "record {id} is as it was written");
+        assert_eq!(store.read(Stream::Refused, 0, u64::MAX, 0).unwrap()[0].0, 1);
+    }
+    let recovered = recover(&mut store, &options()).unwrap();
+    assert!(State::of(&recovered) == model.state(), "as the process that wrote it reads it");
+    let mut journal = recovered.journal;
+    (0..3).for_each(|_| drop(write(&mut store, &mut journal, &mut model)));
+    let killed = Files::read("killed", &bench.path());
+    drop(store);
+    let directory = tempfile::tempdir().unwrap();
+    assert!(killed.load(&directory.path().join("A.redb")).unwrap() == model.state(), "as after a kill");
+    assert!(Files::read("closed", &bench.path()).wal.is_none());
+    assert!(state(&mut RedbStore::open(bench.path()).unwrap()).unwrap() == model.state(), "as after an orderly end");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use paxos_banking::entropy::Entropy;
 use paxos_banking::store::{RecoverOptions, Recovered, RedbStore, Store, StoreError, recover};
 use paxos_banking::types::Incarnation;
 
-use crate::power_disk::{Action, Cut, Damage, Part, PowerDisk};
+use crate::power_disk::{Action, Cut, Damage, Part, PowerDisk, WalOn};
 use crate::power_tally::{Fate, Found, Phase, Tally};
 use crate::power_truth::{Checked, Point, Start, Truth};
 use crate::random::Dice;
@@ -264,7 +264,7 @@ const HALF_PAGES: u64 = 4;
 
 fn open(disk: &PowerDisk) -> Result<RedbStore, StoreError> {
     let database = disk.file(Part::Database);
-    RedbStore::on_backends("disk", move || database.clone(), disk.file(Part::Wal), HALF_PAGES)
+    RedbStore::on_backends("disk", move || database.clone(), WalOn(disk.file(Part::Wal)), HALF_PAGES)
 }
 
 fn load(disk: &PowerDisk) -> Result<(RedbStore, Recovered), StoreError> {

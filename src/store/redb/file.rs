@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use ::redb::StorageBackend;
 
-use super::sync_directory;
 use super::wal::WalPlace;
 
 /// A file that this process alone uses.
@@ -230,6 +229,25 @@ fn write_at(mut file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
     use std::io::{Seek as _, Write as _};
     file.seek(io::SeekFrom::Start(offset))?;
     file.write_all(data)
+}
+
+/// Creates what is missing of the directories above `path`, and names those in which something new now stands.
+pub(super) fn create_directories(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut touched = Vec::new();
+    for directory in path.ancestors().skip(1) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        touched.push(directory.to_owned());
+        if directory.exists() {
+            fs::create_dir_all(path.parent().unwrap_or(directory))?;
+            break;
+        }
+    }
+    Ok(touched)
+}
+
+/// Without this a power failure may take the whole new file along, synced as its content is.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]
