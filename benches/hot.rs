@@ -49,7 +49,7 @@ fn operation(request: &Request) -> Operation {
 
 fn home(genesis: &Genesis) -> Home {
     let (bank, memory) = (Bank::new(genesis), Memory::new(1_000_000));
-    let start = HomeStart { bank, log: Vec::new(), memory, settled_at: SettledAt::default() };
+    let start = HomeStart { bank, log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
     let (mut home, _) = Home::new(node("A"), 1, HomeLimits::default(), start).expect("a home");
     home.set_ready();
     home

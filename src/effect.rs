@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Block, BlockFault, EntryFault, Operation, Refusal};
+use crate::ledger::{Block, BlockFault, Checkpoint, EntryFault, Operation, Refusal};
 use crate::types::{AccountId, Ballot, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 
 /// One effect. Their order is the contract: whatever stands behind a `Persist` happens only once that is durable (R3).
@@ -37,6 +37,8 @@ pub enum Record {
     Promise(Ballot),
     /// A vote. The same write raises the promise to its ballot (R3).
     Accepted(Slot),
+    /// A checkpoint, in parts. It need not be written at once: until its last part is, the one before counts.
+    Checkpoint(Vec<Checkpoint>),
     /// Refusals to remember, as the record with this number (dense, from 1) (R10).
     Refused {
         /// The record's number.

@@ -32,7 +32,8 @@ fn ledger_with(probes: &Probes, settle_age: Option<Duration>) -> Addr<LedgerActo
     };
     let limits = HomeLimits { settle_at_entries: None, ..HomeLimits::default() };
     let memory = Memory::new(limits.ids_remembered_max);
-    let start = HomeStart { bank: Bank::new(&genesis()), log: Vec::new(), memory, settled_at: SettledAt::default() };
+    let start =
+        HomeStart { bank: Bank::new(&genesis()), log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
     let home = Home::new(node("A"), 2, limits, start).unwrap();
     let ledger =
         LedgerActor::create(|ctx| LedgerActor::new(node("A"), home, ports, ctx.address().recipient(), settle_age));
@@ -432,7 +433,8 @@ async fn a_ledger_that_is_not_ready_decides_nothing() {
         node: probes.role(),
     };
     let memory = Memory::new(100);
-    let start = HomeStart { bank: Bank::new(&genesis()), log: Vec::new(), memory, settled_at: SettledAt::default() };
+    let start =
+        HomeStart { bank: Bank::new(&genesis()), log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
     let home = Home::new(node("A"), 2, HomeLimits::default(), start).unwrap();
     let ledger = LedgerActor::create(|ctx| LedgerActor::new(node("A"), home, ports, ctx.address().recipient(), None));
     ledger.do_send(submit(&probes, &[(1, "B", 60)]));

@@ -9,7 +9,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tracing::{debug, error, info, warn};
 
 use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView};
-use crate::effect::HaltReason;
+use crate::effect::{HaltReason, Record};
 use crate::store::{Head, Journal, StoreError, StoreHost, Write};
 
 /// Bounds and delays of Persistence.
@@ -89,10 +89,9 @@ impl PersistenceActor {
                 records.extend(persist.records);
                 acks.push((persist.reply_to, persist.ticket));
             }
-            let write = Arc::new(self.journal.write(records));
-            debug!(number = write.number, requests = acks.len(), "writing");
-            self.under_way = Some(UnderWay { write, acks });
-            self.write(ctx);
+            self.write_records(records, acks, ctx);
+        } else if self.journal.is_saving() && self.reads.is_empty() {
+            self.write_records(Vec::new(), Vec::new(), ctx);
         } else if let Some(ReadBlocks { mut request, bytes_max, reply_to }) = self.reads.pop_front() {
             self.passed = 0;
             // Nothing is being written now, so the head is what is durable. Beyond it there is nothing to find missing.
@@ -111,6 +110,13 @@ impl PersistenceActor {
             });
             ctx.spawn(done);
         }
+    }
+
+    fn write_records(&mut self, records: Vec<Record>, acks: Vec<(Recipient<Durable>, u64)>, ctx: &mut Context<Self>) {
+        let write = Arc::new(self.journal.write(records));
+        debug!(number = write.number, requests = acks.len(), "writing");
+        self.under_way = Some(UnderWay { write, acks });
+        self.write(ctx);
     }
 
     /// Gives the store the write that is under way: the first time, or again, identical (R13).

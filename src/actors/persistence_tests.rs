@@ -5,13 +5,13 @@ use actix::Addr;
 use tokio::sync::oneshot;
 
 use super::super::message::BlocksRead;
-use super::super::probe::{Probes, Seen, ballot, chain, node, recovered};
+use super::super::probe::{Probes, Seen, ballot, bank, chain, node, recovered};
 use super::*;
 use crate::effect::Record;
-use crate::ledger::Block;
+use crate::ledger::{Block, Checkpoint, Memory, SettledAt};
 use crate::paxos::BlocksRequest;
-use crate::store::{Disk, RecoverOptions, Recovered, Store, StoreFuture};
-use crate::types::{Epoch, Height, Incarnation};
+use crate::store::{Disk, RecoverOptions, Recovered, Store, StoreFuture, Stream};
+use crate::types::{Epoch, Height, Incarnation, Seq};
 
 const RETRY: Duration = Duration::from_secs(10);
 const TIMING: PersistenceTiming = PersistenceTiming { retry_min: RETRY, retry_max: Duration::from_secs(40) };
@@ -347,4 +347,27 @@ async fn readers_beyond_the_bound_are_turned_away() {
     // One is under way, as many as the bound wait.
     assert_eq!(turned_away.iter().filter(|away| **away).count(), 1);
     assert!(turned_away[READS_MAX + 1]);
+}
+
+#[actix_rt::test]
+async fn the_parts_of_a_checkpoint_are_written_though_nobody_writes_anything_else_and_readers_go_first() {
+    let fixture = Fixture::start();
+    let (bank, memory, settled_at) = (bank(&[]), Memory::new(100), SettledAt::default());
+    let part = Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(Seq(0)), 100).remove(0);
+    fixture.persist("B", 1, Record::Checkpoint(vec![part; 3]));
+    fixture.probes.see_nothing().await;
+    let _reply = fixture.read(1);
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(1).into()]).await;
+    assert_eq!((fixture.script.writes().len(), fixture.script.reads().len()), (1, 1), "a reader waits");
+    fixture.script.end_read(Ok(Vec::new()));
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.pass(HOURS).await;
+    fixture.probes.see_nothing().await;
+    let streams = |write: &Arc<Write>| write.appends.iter().map(|append| append.stream).collect::<Vec<_>>();
+    assert_eq!(fixture.script.writes().iter().map(streams).collect::<Vec<_>>(), vec![vec![Stream::State]; 3]);
 }

@@ -112,6 +112,11 @@ impl<V> Accounts<V> {
         })
     }
 
+    /// All accounts with their values, in no order that means anything.
+    pub fn unordered(&self) -> impl ExactSizeIterator<Item = &(AccountId, V)> {
+        self.slots.iter()
+    }
+
     /// All values, in account order.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &V> + Clone {
         self.iter().map(|(_, value)| value)

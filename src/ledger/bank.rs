@@ -121,6 +121,17 @@ impl Bank {
         }
     }
 
+    /// The state that a checkpoint tells.
+    pub(super) fn at(
+        height: Height,
+        tip: Hash,
+        state: Hash,
+        balances: Accounts<Amount>,
+        watermarks: BTreeMap<NodeId, Seq>,
+    ) -> Self {
+        Self { height, tip, state, balances, watermarks }
+    }
+
     /// Height of the last block applied.
     pub fn height(&self) -> Height {
         self.height
@@ -154,6 +165,11 @@ impl Bank {
     /// All watermarks, one for each node.
     pub fn watermarks(&self) -> &BTreeMap<NodeId, Seq> {
         &self.watermarks
+    }
+
+    /// How many entries the chain holds.
+    pub fn entries(&self) -> u64 {
+        self.watermarks.values().fold(0, |sum, seq| sum.saturating_add(seq.0))
     }
 
     /// Tries `block` on this state without changing it: the whole check of R5.

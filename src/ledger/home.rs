@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::accounts::Accounts;
 use super::bank::{Bank, BlockFault, Delta, EntryFault};
 use super::block::Block;
+use super::checkpoint::Checkpoint;
 use super::compose::{Candidate, Composition, compose};
 use super::entry::{Action, LogOffer, OPERATION_BYTES_MAX, Operation};
 use super::memory::{Memory, Refusal};
@@ -38,6 +39,12 @@ pub struct HomeLimits {
     pub block_bytes_max: usize,
     /// Settle once so many entries are unsettled; `None` leaves settlement to shortage and to those who ask.
     pub settle_at_entries: Option<usize>,
+    /// Write a checkpoint once so many entries were settled after the last, at any node. More where a checkpoint is
+    /// large: one is never written for fewer entries than two for each account and one for each four remembered ids.
+    pub checkpoint_entries: usize,
+    /// Accounts, remembered ids and blocks in one part of a checkpoint. It is written along with what clients wait for,
+    /// and must not delay that by more than a moment.
+    pub checkpoint_part_rows: usize,
 }
 
 impl Default for HomeLimits {
@@ -48,6 +55,8 @@ impl Default for HomeLimits {
             ids_remembered_max: 1_000_000,
             block_bytes_max: 8 << 20,
             settle_at_entries: Some(10_000),
+            checkpoint_entries: 250_000,
+            checkpoint_part_rows: 4_096,
         }
     }
 }
@@ -88,6 +97,8 @@ pub struct HomeStart {
     pub memory: Memory,
     /// Which blocks settled entries of this node.
     pub settled_at: SettledAt,
+    /// How many entries the chain held at the last checkpoint; 0 where there is none.
+    pub saved: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +131,8 @@ pub struct Home {
     collecting: BTreeMap<Mark, Ticket>,
     settled_at: SettledAt,
     settling: bool,
+    /// How many entries the chain held at the last checkpoint.
+    saved: u64,
     checked: Checked,
 }
 
@@ -160,7 +173,7 @@ impl Home {
         limits: HomeLimits,
         start: HomeStart,
     ) -> Result<(Self, Vec<Effect<HomeAction>>), Seq> {
-        let HomeStart { bank, log, memory, settled_at } = start;
+        let HomeStart { bank, log, memory, settled_at, saved } = start;
         let spendable = bank.balances().iter().filter(|(account, _)| account.home() == me);
         let mut home = Self {
             me,
@@ -181,6 +194,7 @@ impl Home {
             collecting: BTreeMap::new(),
             settled_at,
             settling: false,
+            saved,
             checked: Checked::default(),
         };
         for operation in log {
@@ -280,6 +294,7 @@ impl Home {
         if !own.is_empty() {
             self.settled_at.note(self.bank.watermark(self.me), block.height());
         }
+        effects.extend(self.checkpoint().map(Effect::Persist));
         // What the block makes possible is written with it, and told behind it.
         let mut step = Step::default();
         step.actions.push(HomeAction::Applied { block: block.clone(), state: self.bank.state() });
@@ -348,6 +363,21 @@ impl Home {
         let exists = self.spendable.contains_key(&operation.account());
         self.memory.approved(&operation, self.last_seq(), exists);
         Some(())
+    }
+
+    /// A checkpoint of the settled state, where one is due.
+    fn checkpoint(&mut self) -> Option<Record> {
+        let entries = self.bank.entries();
+        let size = 2 * self.bank.balances().len() + self.memory.len() / 4;
+        if entries.saturating_sub(self.saved) < self.limits.checkpoint_entries.max(size) as u64 {
+            return None;
+        }
+        self.saved = entries;
+        // Blocks are read faster than ids are written again and again: so the last ones are left to the blocks.
+        let settled = self.bank.watermark(self.me).0;
+        let tail = self.settled_at.last_up_to(Seq(settled.saturating_sub(self.limits.ids_remembered_max as u64)));
+        let rows_max = self.limits.checkpoint_part_rows;
+        Some(Record::Checkpoint(Checkpoint::parts(&self.bank, &self.memory, &self.settled_at, tail, rows_max)))
     }
 
     fn approval(&self, seq: Seq) -> Approval {

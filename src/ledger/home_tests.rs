@@ -8,7 +8,7 @@ pub(super) fn node(name: &str) -> NodeId {
 pub(super) fn start() -> HomeStart {
     let nodes = ["A", "B", "C"].map(|name| name.parse().unwrap());
     let bank = Bank::new(&Genesis::with_equal_openings(nodes, Amount::new(100)).unwrap());
-    HomeStart { bank, log: Vec::new(), memory: Memory::new(1_000), settled_at: SettledAt::default() }
+    HomeStart { bank, log: Vec::new(), memory: Memory::new(1_000), settled_at: SettledAt::default(), saved: 0 }
 }
 
 pub(super) fn home_with(limits: HomeLimits) -> Home {
@@ -238,7 +238,8 @@ fn a_restart_from_the_same_records_gives_the_same_answers() {
     let Request { id, from, to, amount, .. } = request(1, "B", 60);
     memory.approved(&Operation { id, action: Action::Transfer { from, to, amount } }, Seq(1), true);
     let settled_at = SettledAt::from_iter([(Seq(1), Height(1))]);
-    let stored = HomeStart { bank: home.bank().clone(), log: home.log().copied().collect(), memory, settled_at };
+    let stored =
+        HomeStart { bank: home.bank().clone(), log: home.log().copied().collect(), memory, settled_at, saved: 0 };
     let (mut again, _) = Home::new(node("A"), 2, home.limits, stored).unwrap();
     again.set_ready();
     assert_eq!(again.spendable(), home.spendable());
@@ -331,4 +332,49 @@ fn a_halted_ledger_applies_no_block_and_believes_none_that_it_knows_already() {
     assert_eq!(halted.apply(&first), []);
     assert_ne!(home.apply(&first), []);
     assert_eq!(home.apply(&first), [], "known already");
+}
+
+/// The checkpoint that these effects ask for, and where among them it stands.
+fn checkpoint(effects: &[Effect<HomeAction>]) -> Option<(usize, Checkpoint)> {
+    effects.iter().enumerate().find_map(|(place, effect)| match effect {
+        Effect::Persist(Record::Checkpoint(parts)) => Some((place, Checkpoint::joined(parts.clone()).unwrap())),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_checkpoint_is_written_behind_the_block_that_makes_it_due() {
+    let mut home = home_with(HomeLimits {
+        settle_at_entries: None,
+        checkpoint_entries: 8,
+        ids_remembered_max: 5,
+        ..HomeLimits::default()
+    });
+    let mut due = Vec::new();
+    for height in 1..=9_u64 {
+        for id in [2 * height, 2 * height + 1] {
+            submit(&mut home, request(u128::from(id), "B", 1));
+        }
+        let next = block(&home, None);
+        let effects = home.apply(&next);
+        if let Some((place, found)) = checkpoint(&effects) {
+            assert!(matches!(&effects[place - 1], Effect::Persist(Record::Block(block)) if block.height().0 == height));
+            assert_eq!((found.at.height, found.at.tip), (home.bank().height(), home.bank().tip()));
+            due.push((height, found.at.tail.0));
+        }
+    }
+    // Two entries in each block: the last five are left to the last three blocks.
+    assert_eq!(due, [(4, 1), (9, 6)]);
+}
+
+#[test]
+fn a_checkpoint_that_is_large_is_seldom_written() {
+    let mut home = home_with(HomeLimits { settle_at_entries: None, checkpoint_entries: 1, ..HomeLimits::default() });
+    let mut due = Vec::new();
+    for height in 1..=17_u64 {
+        submit(&mut home, request(u128::from(height), "B", 1));
+        let next = block(&home, None);
+        due.extend(checkpoint(&home.apply(&next)).map(|_| height));
+    }
+    assert_eq!(due, [7, 17], "three accounts count as six entries, four remembered ids as one");
 }

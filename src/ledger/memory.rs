@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::Accounts;
-use super::entry::Operation;
+use super::entry::{Action, Operation};
 use super::request::Reason;
 use super::shelf::Shelf;
 use crate::types::{AccountId, Amount, Seq, TransferId};
@@ -43,6 +43,16 @@ impl Content {
     pub fn of(operation: &Operation) -> Self {
         let (_, to, amount) = operation.parts();
         Self { to, amount }
+    }
+
+    /// The operation with this content, that debits or opens `account`.
+    fn operation(self, id: TransferId, account: AccountId) -> Operation {
+        let Self { to, amount } = self;
+        let action = match amount {
+            Amount::ZERO => Action::Open { account },
+            _ => Action::Transfer { from: account, to, amount },
+        };
+        Operation { id, action }
     }
 
     /// The credit account.
@@ -172,6 +182,15 @@ impl Memory {
         let shared = shared.map(|((_, from), (content, outcome))| (*from, *content, outcome));
         let own = self.shelves.iter().filter_map(move |(from, shelf)| Some((*from, shelf.get(&(id, *from))?)));
         shared.chain(own.map(|(from, (content, outcome))| (from, *content, outcome)))
+    }
+
+    /// The approvals up to `seq`, of which none may be unsettled: those of accounts that exist. In no order.
+    pub fn approvals_up_to(&self, seq: Seq) -> impl Iterator<Item = (Seq, Operation)> {
+        let all = self.shelves.unordered().flat_map(|(account, shelf)| shelf.all().map(move |known| (*account, known)));
+        all.filter_map(move |(account, (id, (content, outcome)))| match outcome {
+            Outcome::Approved(known) if *known <= seq => Some((*known, content.operation(id, account))),
+            _ => None,
+        })
     }
 
     /// Remembers an approval; `exists` tells whether the account that is debited or opened has a shelf of its own. That

@@ -2,12 +2,13 @@
 //!
 //! In reading order: [`request`] (what clients ask), [`entry`] (what a home approves), [`block`] (what the cluster
 //! settles), [`accounts`] and [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose),
-//! [`memory`] (exactly once), [`settled_at`] (in which block an entry is), [`home`] (local approval, parked requests,
+//! [`memory`] (exactly once), [`settled_at`] (in which block an entry is), [`checkpoint`] (what a restart begins with), [`home`] (local approval, parked requests,
 //! settlement), [`replay`] (a chain computed again).
 
 pub mod accounts;
 pub mod bank;
 pub mod block;
+pub mod checkpoint;
 pub mod compose;
 pub mod entry;
 pub mod home;
@@ -20,6 +21,7 @@ mod shelf;
 pub use accounts::Accounts;
 pub use bank::{Bank, BlockFault, Delta, EntryFault};
 pub use block::{Block, BlockError, Genesis, GenesisError};
+pub use checkpoint::{Checkpoint, CheckpointAt};
 pub use compose::{Candidate, Composition, Value, compose};
 pub use entry::{Action, Entry, LogOffer, Operation, Run};
 pub use home::{Home, HomeAction, HomeLimits, HomeStart, Mark};

@@ -28,6 +28,32 @@ impl SettledAt {
         Self { heights: BTreeMap::new(), forgotten: Seq(0), blocks_max }
     }
 
+    /// What [`SettledAt::forgotten`] and [`SettledAt::up_to`] told of another.
+    pub(super) fn resume(forgotten: Seq, blocks: impl IntoIterator<Item = (Seq, Height)>) -> Self {
+        Self { heights: blocks.into_iter().collect(), forgotten, ..Self::default() }
+    }
+
+    /// Up to which seq the blocks are forgotten.
+    pub(super) fn forgotten(&self) -> Seq {
+        self.forgotten
+    }
+
+    /// The last block that ends at `seq` or below, as its last seq and its height. Where none is known, the place before
+    /// the first that is.
+    pub fn last_up_to(&self, seq: Seq) -> (Seq, Height) {
+        let before_first = || {
+            let first = self.heights.first_key_value().filter(|_| self.forgotten > Seq(0));
+            (self.forgotten, first.map_or(Height(0), |(_, height)| Height(height.0.saturating_sub(1))))
+        };
+        let found = self.heights.range(..=seq).next_back();
+        found.map_or_else(before_first, |(last, height)| (*last, *height))
+    }
+
+    /// The blocks that end at `seq` or below.
+    pub(super) fn up_to(&self, seq: Seq) -> impl Iterator<Item = (Seq, Height)> {
+        self.heights.range(..=seq).map(|(last, height)| (*last, *height))
+    }
+
     /// The block at `height` settled entries up to `last`. Where it is one too many, the oldest is forgotten.
     pub fn note(&mut self, last: Seq, height: Height) {
         self.heights.insert(last, height);
@@ -69,5 +95,20 @@ mod tests {
         assert_eq!(heights(&settled_at), [four, four, four, six, six, None, None, None]);
         settled_at.note(Seq(7), Height(9));
         assert_eq!(heights(&settled_at), [None, None, None, six, six, nine, nine, None]);
+    }
+
+    #[test]
+    fn a_part_of_it_begins_behind_a_block_or_before_the_first_that_is_known() {
+        let mut settled_at = SettledAt::bounded(2);
+        assert_eq!(settled_at.last_up_to(Seq(9)), (Seq(0), Height(0)));
+        settled_at.note(Seq(3), Height(4));
+        settled_at.note(Seq(5), Height(6));
+        assert_eq!(settled_at.last_up_to(Seq(2)), (Seq(0), Height(0)));
+        assert_eq!(settled_at.last_up_to(Seq(4)), (Seq(3), Height(4)));
+        settled_at.note(Seq(7), Height(9));
+        assert_eq!(settled_at.last_up_to(Seq(4)), (Seq(3), Height(5)), "the block of seq 3 is forgotten");
+        assert_eq!(settled_at.last_up_to(Seq(9)), (Seq(7), Height(9)));
+        let all = SettledAt { blocks_max: 2, ..SettledAt::resume(settled_at.forgotten(), settled_at.up_to(Seq(7))) };
+        assert_eq!(all, settled_at);
     }
 }

@@ -31,6 +31,12 @@ impl Shelf {
         }
     }
 
+    /// All that is remembered.
+    pub(super) fn all(&self) -> impl Iterator<Item = (TransferId, &Known)> {
+        let others = self.others.iter().map(|((id, _), known)| (*id, known));
+        self.recent.iter().map(|(id, known)| (*id, known)).chain(others)
+    }
+
     /// Where among the recent ones an id is, or where it would belong: most are greater than all, and found at once.
     fn place(&self, id: TransferId) -> Result<usize, usize> {
         match self.recent.back() {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::record::{self, Identity, Kind};
-use super::recover::{CHUNK_BYTES, Fields, RecoverOptions, load_log, load_refused, read_blocks, replay};
+use super::recover::{CHUNK_BYTES, Fields, RecoverOptions, load_log, load_refused, read_blocks};
+use super::replay::{Replay, Replayed};
 use super::{Store, StoreError, Stream};
 use crate::ledger::{Genesis, HomeStart, Memory};
 use crate::types::{Hash, Height, NodeId};
@@ -37,7 +38,8 @@ pub fn audit(store: &mut dyn Store) -> Result<Audit, StoreError> {
     let options = RecoverOptions { me: node, genesis, token: 0, incarnation, ids_remembered_max: usize::MAX };
     let mut memory = Memory::new(usize::MAX);
     horizons.iter().for_each(|(owner, id)| memory.raise_horizon(*owner, *id));
-    let (bank, settled_at) = replay(store, &options, &head, &mut memory, &mut BTreeMap::new())?;
+    let chain = Replay::from_genesis(store, &options, &head, &mut memory)?;
+    let Replayed { bank, settled_at, saved } = chain.run(store, &head, &mut BTreeMap::new())?;
     load_refused(store, &head, &bank, &mut memory)?;
     let log = load_log(store, &head)?;
     let mut hashes = vec![cluster];
@@ -45,5 +47,5 @@ pub fn audit(store: &mut dyn Store) -> Result<Audit, StoreError> {
         let next = Height(hashes.len() as u64);
         hashes.extend(read_blocks(store, next, head.height, CHUNK_BYTES)?.iter().map(|block| block.hash()));
     }
-    Ok(Audit { node, genesis: options.genesis, home: HomeStart { bank, log, memory, settled_at }, hashes })
+    Ok(Audit { node, genesis: options.genesis, home: HomeStart { bank, log, memory, settled_at, saved }, hashes })
 }

@@ -1,7 +1,7 @@
 //! From the core's records to writes: everything that waits becomes one atomic write (R8), and each write says in its
 //! head what a complete store then holds, so that nothing can be missing unnoticed (R13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
 use super::{Append, Stream, Write, field};
 use crate::effect::{Record, Slot};
-use crate::ledger::{Block, Genesis, Operation, Refusal};
+use crate::ledger::{Block, Checkpoint, Genesis, Operation, Refusal};
 use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 
 /// Where everything in the store begins and ends, and how much of it there is.
@@ -39,6 +39,29 @@ pub struct Head {
     pub horizons: u64,
     /// How many fields hold peers.
     pub peers: u64,
+    /// The last part of a checkpoint, kept or not; 0 where none was ever written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub state_last: u64,
+    /// The last complete checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Saved>,
+}
+
+/// Passed over, so that the head of a store without checkpoints is what it was before there were any.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Where a complete checkpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The height of its state.
+    pub height: Height,
+    /// The number of its first part.
+    pub first: u64,
+    /// The number of its last part.
+    pub last: u64,
 }
 
 /// What names a vote without its block.
@@ -75,12 +98,19 @@ impl Head {
             admitted: false,
             horizons: 0,
             peers: 0,
+            state_last: 0,
+            saved: None,
         }
     }
 
     /// The last record of the log that the store holds: none where all entries are settled.
     fn last_log_record(&self) -> Option<u64> {
         (self.log_last >= self.log_first).then_some(self.log_last.0)
+    }
+
+    /// The last part of a checkpoint that the store holds: once there is one, there always is.
+    fn last_state_record(&self) -> Option<u64> {
+        (self.state_last > 0).then_some(self.state_last)
     }
 
     fn last_refused_record(&self) -> Option<u64> {
@@ -98,6 +128,15 @@ pub struct Journal {
     head_bytes: Vec<u8>,
     peers: BTreeMap<NodeId, Incarnation>,
     horizons: BTreeMap<Option<AccountId>, TransferId>,
+    unwritten: Unwritten,
+}
+
+/// The parts of a checkpoint that were not written yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Unwritten {
+    parts: VecDeque<Checkpoint>,
+    /// The number of its first part.
+    first: u64,
 }
 
 /// What one write collects before it is put together.
@@ -141,7 +180,12 @@ impl Journal {
         horizons: BTreeMap<Option<AccountId>, TransferId>,
     ) -> Self {
         let head_bytes = record::encode(field::HEAD, Kind::Head, &head);
-        Self { me, epoch, head, head_bytes, peers, horizons }
+        Self { me, epoch, head, head_bytes, peers, horizons, unwritten: Unwritten::default() }
+    }
+
+    /// True where a checkpoint is not complete: each write takes a part of it along, and one of no records a part alone.
+    pub fn is_saving(&self) -> bool {
+        !self.unwritten.parts.is_empty()
     }
 
     /// What the store holds once the last write is durable.
@@ -205,6 +249,10 @@ impl Journal {
                 self.head.peers = self.peers.len() as u64;
             }
             Record::Admitted => self.head.admitted = true,
+            // One that was not complete by now is given up: what of it was written goes with this one's last part.
+            Record::Checkpoint(parts) => {
+                self.unwritten = Unwritten { parts: parts.into(), first: self.head.state_last + 1 };
+            }
         }
     }
 
@@ -240,6 +288,14 @@ impl Journal {
         self.head.promise = self.head.promise.max(Some(ballot));
     }
 
+    fn take_part(&mut self, part: &Checkpoint) -> Append {
+        let after = self.head.last_state_record();
+        self.head.state_last += 1;
+        let id = self.head.state_last;
+        let bytes = record::encode(&Stream::State.key(id), Kind::Checkpoint, part);
+        Append { stream: Stream::State, after, id, bytes }
+    }
+
     fn put_together(&mut self, before: &Head, draft: Draft) -> Write {
         let Draft { blocks, log, refused, slot, mut fields } = draft;
         let mut appends = Vec::new();
@@ -262,6 +318,14 @@ impl Journal {
             }
         }
         let mut trims = Vec::new();
+        if let Some(part) = self.unwritten.parts.pop_front() {
+            appends.push(self.take_part(&part));
+            if self.unwritten.parts.is_empty() {
+                let Unwritten { first, .. } = self.unwritten;
+                self.head.saved = Some(Saved { height: part.at.height, first, last: self.head.state_last });
+                trims.push((Stream::State, first));
+            }
+        }
         if self.head.log_first != before.log_first {
             trims.push((Stream::Log, self.head.log_first.0));
         }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::{Action, Bank, Reason, Run};
+use crate::ledger::{Action, Bank, Memory, Reason, Run, SettledAt};
 use crate::types::Amount;
 
 fn node(name: &str) -> NodeId {
@@ -165,4 +165,45 @@ fn r7_a_seq_is_never_used_twice() {
 fn r13_a_block_with_more_of_our_entries_than_the_log_holds_is_not_stored() {
     let (mut journal, mut bank) = (journal(), Bank::new(&genesis()));
     let _ = journal.write(vec![log(1, 1), Record::Block(block(&mut bank, 2))]);
+}
+
+/// A checkpoint of `bank` that needs `parts` writes.
+fn checkpoint(bank: &Bank, parts: usize) -> Record {
+    let (memory, settled_at) = (Memory::new(100), SettledAt::default());
+    let part = Checkpoint::parts(bank, &memory, &settled_at, settled_at.last_up_to(Seq(0)), 100).remove(0);
+    Record::Checkpoint(vec![part; parts])
+}
+
+fn trim_of_state(write: &Write) -> Option<u64> {
+    write.trims.iter().find_map(|(stream, first)| (*stream == Stream::State).then_some(*first))
+}
+
+#[test]
+fn a_checkpoint_goes_along_part_by_part_and_counts_with_its_last() {
+    let (mut journal, mut bank) = (journal(), Bank::new(&genesis()));
+    let first = block(&mut bank, 1);
+    let write = journal.write(vec![log(1, 1), Record::Block(first), checkpoint(&bank, 2)]);
+    assert_eq!(ids(&write), [(Stream::Chain, Some(0), 1), (Stream::State, None, 1)]);
+    assert_eq!((journal.head().saved, journal.is_saving(), trim_of_state(&write)), (None, true, None));
+    // Nobody else has anything to write.
+    let write = journal.write(Vec::new());
+    assert_eq!(ids(&write), [(Stream::State, Some(1), 2)]);
+    let saved = Saved { height: Height(1), first: 1, last: 2 };
+    assert_eq!((journal.head().saved, journal.is_saving(), trim_of_state(&write)), (Some(saved), false, Some(1)));
+    assert_eq!(ids(&journal.write(vec![Record::Admitted])), []);
+}
+
+#[test]
+fn a_checkpoint_that_is_overtaken_is_given_up_and_goes_when_the_next_is_complete() {
+    let (mut journal, mut bank) = (journal(), Bank::new(&genesis()));
+    journal.write(vec![checkpoint(&bank, 1)]);
+    let saved = journal.head().saved;
+    journal.write(vec![checkpoint(&bank, 3)]);
+    let first = block(&mut bank, 1);
+    let write = journal.write(vec![log(1, 1), Record::Block(first), checkpoint(&bank, 2)]);
+    assert_eq!((journal.head().saved, trim_of_state(&write)), (saved, None), "the one before counts");
+    let write = journal.write(Vec::new());
+    assert_eq!(ids(&write), [(Stream::State, Some(3), 4)]);
+    assert_eq!(journal.head().saved, Some(Saved { height: Height(1), first: 3, last: 4 }));
+    assert_eq!(trim_of_state(&write), Some(3), "the one before, and the part of the other");
 }

@@ -2,7 +2,8 @@
 //! of bytes.
 //!
 //! In reading order: this file (what a store can do), [`record`] (what a stored value looks like), [`journal`] (from
-//! the core's records to one atomic write), [`mod@recover`] (from a store back to a node), [`memory`], [`redb`] and
+//! the core's records to one atomic write), [`mod@recover`] (from a store back to a node), `replay` (its chain, from a
+//! checkpoint on), [`memory`], [`redb`] and
 //! [`redis`] (the stores), [`address`] (which of them, and where). Rules R3, R7, R8, R10, R11 and R13 end here: all of
 //! them say "durable", and this is where that happens.
 
@@ -20,11 +21,12 @@ pub mod record;
 pub mod recover;
 pub mod redb;
 pub mod redis;
+mod replay;
 
 pub use address::{STORE_WAIT, StoreAddress, StoreAddressError, patiently};
 pub use audit::{Audit, audit};
 pub use host::{StoreFuture, StoreHost, StoreThread};
-pub use journal::{Accepted, Head, Journal};
+pub use journal::{Accepted, Head, Journal, Saved};
 pub use memory::{Disk, Fault, MemoryStore};
 pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
@@ -39,11 +41,14 @@ pub enum Stream {
     Log,
     /// Batches of remembered refusals; the id is the batch's own dense number, from 1.
     Refused,
+    /// Parts of the last checkpoint, and of the next one where that is not complete; the id is the part's own dense
+    /// number, from 1.
+    State,
 }
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Chain, Self::Log, Self::Refused];
+    pub const ALL: [Self; 4] = [Self::Chain, Self::Log, Self::Refused, Self::State];
 
     /// Its name in keys and tables.
     pub const fn name(self) -> &'static str {
@@ -51,6 +56,7 @@ impl Stream {
             Self::Chain => "chain",
             Self::Log => "log",
             Self::Refused => "refused",
+            Self::State => "state",
         }
     }
 

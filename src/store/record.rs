@@ -49,6 +49,8 @@ pub enum Kind {
     WalState = 11,
     /// A [`WalHeader`].
     WalHeader = 12,
+    /// A [`Checkpoint`](crate::ledger::Checkpoint), or a part of one.
+    Checkpoint = 13,
 }
 
 /// Entries of this node's own log that became durable together.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::effect::Slot;
 use crate::ledger::{Action, Block, Genesis, Reason, Run};
-use crate::store::{Accepted, Head, field};
+use crate::store::{Accepted, Head, Saved, field};
 use crate::types::{Amount, Ballot, Height};
 
 fn operation(id: u128) -> Operation {
@@ -41,6 +41,8 @@ fn head() -> Head {
         admitted: true,
         horizons: 1,
         peers: 2,
+        state_last: 7,
+        saved: Some(Saved { height: Height(2), first: 6, last: 7 }),
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::journal::{Accepted, Head, Journal, creation, horizon_field};
 use super::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
+use super::replay::{Replay, Replayed};
 use super::{Store, StoreError, Stream, field};
 use crate::effect::{Record, Slot};
-use crate::ledger::{Bank, Block, Genesis, HomeStart, Memory, Operation, SettledAt};
+use crate::ledger::{Bank, Block, Genesis, HomeStart, Memory, Operation};
 use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, TransferId};
 
 /// How much of a stream is in memory at once while it is loaded.
@@ -73,7 +74,8 @@ pub fn recover(store: &mut dyn Store, start: &RecoverOptions) -> Result<Recovere
     let mut memory = Memory::new(start.ids_remembered_max);
     horizons.iter().for_each(|(owner, id)| memory.raise_horizon(*owner, *id));
     let mut raised = BTreeMap::new();
-    let (bank, settled_at) = replay(store, start, &head, &mut memory, &mut raised)?;
+    let chain = Replay::from_checkpoint(store, start, &head, &mut memory)?;
+    let Replayed { bank, settled_at, saved } = chain.run(store, &head, &mut raised)?;
     load_refused(store, &head, &bank, &mut memory)?;
     let log = load_log(store, &head)?;
 
@@ -92,7 +94,7 @@ pub fn recover(store: &mut dyn Store, start: &RecoverOptions) -> Result<Recovere
         promise: head.promise,
         slot: slot.filter(|slot| slot.block.height() > head.height),
         peers,
-        home: HomeStart { bank, log, memory, settled_at },
+        home: HomeStart { bank, log, memory, settled_at, saved },
         journal,
     })
 }
@@ -162,7 +164,7 @@ pub fn read_blocks(
     Ok(blocks)
 }
 
-fn decode_block(id: u64, bytes: &[u8]) -> Result<Block, StoreError> {
+pub(super) fn decode_block(id: u64, bytes: &[u8]) -> Result<Block, StoreError> {
     let key = Stream::Chain.key(id);
     let block: Block = record::decode(&key, Kind::Block, bytes)?;
     if block.height() != Height(id) {
@@ -258,69 +260,11 @@ impl Fields {
     }
 }
 
-/// Applies the whole chain, and remembers what of it is this node's own.
-pub(super) fn replay(
-    store: &mut dyn Store,
-    start: &RecoverOptions,
-    head: &Head,
-    memory: &mut Memory,
-    raised: &mut BTreeMap<Option<AccountId>, TransferId>,
-) -> Result<(Bank, SettledAt), StoreError> {
-    let mut bank = Bank::new(&start.genesis);
-    let mut settled_at = SettledAt::default();
-    let mut next = 0;
-    for_each_record(store, Stream::Chain, |id, bytes| {
-        let key = Stream::Chain.key(id);
-        if id != next {
-            return Err(StoreError::missing(Stream::Chain.key(next)));
-        }
-        if id > head.height.0 {
-            return Err(StoreError::corrupt(key, format!("the head knows of blocks up to {} only", head.height)));
-        }
-        next = id + 1;
-        if id == 0 {
-            let genesis: Genesis = record::decode(&key, Kind::Genesis, bytes)?;
-            return match genesis == start.genesis {
-                true => Ok(()),
-                false => Err(StoreError::corrupt(key, "it is not the genesis that the identity names")),
-            };
-        }
-        let block = decode_block(id, bytes)?;
-        let delta = bank
-            .check(&block)
-            .map_err(|fault| StoreError::corrupt(key, format!("it does not follow on the chain below: {fault}")))?;
-        bank.advance(delta);
-        if let Some(run) = block.run_of(start.me) {
-            for entry in run.entries() {
-                // What was forgotten stays forgotten: a chain is longer than a memory. An account that is opened here
-                // exists, so that its opening is remembered as one of its own.
-                if memory.horizon(Some(entry.operation.account())) < Some(entry.operation.id) {
-                    memory.approved(&entry.operation, entry.seq, true);
-                }
-            }
-            raised.append(&mut memory.trim(bank.watermark(start.me)));
-            settled_at.note(bank.watermark(start.me), block.height());
-        }
-        Ok(())
-    })?;
-    if next != head.height.0.saturating_add(1) {
-        return Err(StoreError::missing(Stream::Chain.key(next)));
-    }
-    if bank.tip() != head.tip {
-        return Err(StoreError::corrupt(Stream::Chain.key(head.height.0), "it is not the tip that the head names"));
-    }
-    if bank.watermark(start.me).next() != head.log_first {
-        let what = format!("it names {} as first unsettled entry, the chain does not", head.log_first);
-        return Err(StoreError::corrupt(field::HEAD, what));
-    }
-    Ok((bank, settled_at))
-}
-
 /// The unsettled entries, from the watermark + 1 on.
 pub(super) fn load_log(store: &mut dyn Store, head: &Head) -> Result<Vec<Operation>, StoreError> {
     let mut log: Vec<Operation> = Vec::new();
     let mut next = head.log_first.0;
-    for_each_record(store, Stream::Log, |id, bytes| {
+    for_each_record(store, Stream::Log, 0, |id, bytes| {
         let key = Stream::Log.key(id);
         if id < head.log_first.0 {
             return Err(left_over(key));
@@ -355,7 +299,7 @@ pub(super) fn load_refused(
     memory: &mut Memory,
 ) -> Result<(), StoreError> {
     let mut next = head.refused_first;
-    for_each_record(store, Stream::Refused, |id, bytes| {
+    for_each_record(store, Stream::Refused, 0, |id, bytes| {
         let key = Stream::Refused.key(id);
         if id < head.refused_first {
             return Err(left_over(key));
@@ -382,17 +326,18 @@ pub(super) fn load_refused(
 }
 
 /// The write that moved the stream's beginning took this away as well, or it is there in part only.
-fn left_over(key: String) -> StoreError {
+pub(super) fn left_over(key: String) -> StoreError {
     StoreError::corrupt(key, "the head says that it was trimmed")
 }
 
-/// Shows the records of a stream one by one, a bounded part of them in memory.
-fn for_each_record(
+/// Shows the records of a stream from an id on one by one, a bounded part of them in memory.
+pub(super) fn for_each_record(
     store: &mut dyn Store,
     stream: Stream,
+    from: u64,
     mut each: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut next = Some(0);
+    let mut next = Some(from);
     while let Some(from) = next {
         let records = store.read(stream, from, u64::MAX, CHUNK_BYTES)?;
         for (id, bytes) in &records {

@@ -5,6 +5,7 @@
 //! | `SERVER-BLOCKCHAIN-{node}` | stream, ids `{height}-0`, genesis `0-1` | the chain |
 //! | `SERVER-LOG-{node}` | stream, ids `{last seq of the batch}-0` | this node's unsettled entries |
 //! | `SERVER-REFUSED-{node}` | stream, ids `{record number}-0` | remembered refusals |
+//! | `SERVER-STATE-{node}` | stream, ids `{part number}-0` | the last checkpoint |
 //! | `SERVER-PAXOS-{node}` | hash | the fields |
 //!
 //! Every change is one script, which Redis runs alone: it checks all before it changes anything. After a failure the
@@ -33,8 +34,8 @@ const READ_SCRIPT: &str = include_str!("redis/read.lua");
 const WRITE_SCRIPT: &str = include_str!("redis/write.lua");
 
 /// What the keys of all nodes begin with, in the order in which the scripts know them.
-const PREFIXES: [&str; 4] = ["SERVER-BLOCKCHAIN-", "SERVER-LOG-", "SERVER-REFUSED-", "SERVER-PAXOS-"];
-const FIELDS: usize = 3;
+const PREFIXES: [&str; 5] = ["SERVER-BLOCKCHAIN-", "SERVER-LOG-", "SERVER-REFUSED-", "SERVER-STATE-", "SERVER-PAXOS-"];
+const FIELDS: usize = 4;
 
 /// The place of a stream among the keys.
 const fn place(stream: Stream) -> usize {
@@ -42,13 +43,14 @@ const fn place(stream: Stream) -> usize {
         Stream::Chain => 0,
         Stream::Log => 1,
         Stream::Refused => 2,
+        Stream::State => 3,
     }
 }
 
 /// A store in a Redis.
 pub struct RedisStore {
     address: RedisAddress,
-    keys: [String; 4],
+    keys: [String; 5],
     /// `None` after a failure, until the next call opens another.
     connection: Option<Connection>,
     /// Of unsafe settings that are accepted, nothing more is to be said.
@@ -134,7 +136,7 @@ impl RedisStore {
     fn with(
         &mut self,
         call: Call,
-        ask: impl FnOnce(&mut Connection, &[String; 4]) -> Result<Value, ::redis::RedisError>,
+        ask: impl FnOnce(&mut Connection, &[String; 5]) -> Result<Value, ::redis::RedisError>,
     ) -> Result<Value, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,

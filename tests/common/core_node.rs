@@ -531,7 +531,9 @@ impl Disk {
             Record::Refused { number, refusals } => self.refusals.push((*number, refusals.clone())),
             Record::RefusedTrim { first_live } => self.refusals.retain(|(number, _)| number >= first_live),
             Record::Admitted => self.admitted = true,
-            Record::Horizon { .. } | Record::Peer { .. } => unreachable!("the memory is large, links are not here"),
+            Record::Horizon { .. } | Record::Checkpoint(_) | Record::Peer { .. } => {
+                unreachable!("the memory is large, the chain is short, links are not here")
+            }
         }
     }
 }
@@ -552,7 +554,7 @@ fn load(me: NodeId, genesis: &Genesis, disk: &Disk) -> Roles {
     }
     let (majority, height, tip) = (genesis.majority(), bank.height(), bank.tip());
     let log = disk.log.values().copied().collect();
-    let start = HomeStart { bank, log, memory, settled_at };
+    let start = HomeStart { bank, log, memory, settled_at, saved: 0 };
     let limits = HomeLimits { settle_at_entries: Some(20), ..HomeLimits::default() };
     let (home, effects) = Home::new(me, majority, limits, start).unwrap();
     assert_eq!(effects, []);

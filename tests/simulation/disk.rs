@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use paxos_banking::entropy::Entropy;
-use paxos_banking::ledger::Block;
+use paxos_banking::ledger::{Block, Checkpoint};
 use paxos_banking::paxos::BlocksRequest;
 use paxos_banking::store::memory::Image;
 use paxos_banking::store::record::{self, Kind};
 use paxos_banking::store::{
     Disk, Head, MemoryStore, RecoverOptions, Recovered, Store, StoreError, StoreFuture, StoreHost, Stream, Write,
-    field, read_blocks, recover,
+    audit, field, read_blocks, recover,
 };
 use paxos_banking::types::{Epoch, NodeId};
 use tokio::sync::mpsc;
@@ -206,10 +206,18 @@ impl SimDisk {
         let mut image = self.0.disk.snapshot();
         match damage {
             Damage::Flipped { key, good, bad } if image.get(&key) == Some(&bad) => {
-                let said = error.map(ToString::to_string);
+                let mut said = error.map(ToString::to_string);
+                if said.is_none() && before_the_tail(&image, &key) {
+                    // A start does without this block. A check does not.
+                    let disk = Disk::new();
+                    disk.restore(image.clone());
+                    said = audit(&mut disk.open()).err().map(|error| error.to_string());
+                    record.counts.add("flipped bytes named by a check");
+                } else {
+                    record.counts.add("flipped bytes named by a start");
+                }
                 let held = must::r13_damage_is_named(self.0.node, &key, said.as_deref());
                 record.hold(held);
-                record.counts.add("flipped bytes named by a start");
                 image.put(&key, Some(good));
                 self.0.disk.restore(image);
             }
@@ -303,6 +311,12 @@ impl SimDisk {
             self.0.owner.set(process);
         }
         if let Some(head) = self.head().filter(|_| loaded) {
+            if head.saved.is_some() {
+                record.counts.add("starts from a checkpoint");
+            }
+            if head.saved.map_or(0, |saved| saved.last) < head.state_last {
+                record.counts.add("starts beside a checkpoint that is not complete");
+            }
             record.holds(self.0.node, head);
         }
     }
@@ -337,6 +351,18 @@ impl SimDisk {
         if let Some(head) = self.head() {
             self.0.record.borrow_mut().wrote(self.0.node, process, head);
         }
+    }
+}
+
+/// Whether `key` is that of a block that a start need not read: the checkpoint holds all that it tells.
+fn before_the_tail(image: &Image, key: &str) -> bool {
+    let saved = image.get(field::HEAD).and_then(|bytes| decode_head(bytes)).and_then(|head| head.saved);
+    let part = saved.map(|saved| Stream::State.key(saved.first));
+    let part = part.and_then(|key| record::decode::<Checkpoint>(&key, Kind::Checkpoint, image.get(&key)?).ok());
+    let height = key.strip_prefix("chain/").and_then(|height| height.parse::<u64>().ok());
+    match (part, height) {
+        (Some(Checkpoint { at, .. }), Some(height)) => height > 0 && height <= at.tail.0 && height < at.height.0,
+        _ => false,
     }
 }
 

@@ -113,10 +113,20 @@ fn limits(tight: bool, entropy: &mut Entropy) -> HomeLimits {
             // Of three entries: no PROMISE can offer a longer log.
             block_bytes_max: if entropy.below(2) == 0 { 9 * 140 } else { 3 * 140 },
             settle_at_entries: Some(6),
+            // As often as its size allows.
+            checkpoint_entries: 1,
+            checkpoint_part_rows: 3,
         }
     } else {
         let settle_at_entries = if entropy.below(4) == 0 { None } else { Some(12) };
-        HomeLimits { settle_at_entries, waiting_max: 50, log_entries_max: 300, ..HomeLimits::default() }
+        HomeLimits {
+            settle_at_entries,
+            waiting_max: 50,
+            log_entries_max: 300,
+            checkpoint_entries: 40,
+            checkpoint_part_rows: 10,
+            ..HomeLimits::default()
+        }
     }
 }
 

@@ -78,7 +78,7 @@ fn r13_every_cut_record_is_found_and_named() {
 fn r13_a_record_that_should_be_gone_is_found_and_named() {
     on_every_store(|bench| {
         filled(bench);
-        for (key, like) in [("log/1", "log/7"), ("refused/1", "refused/2")] {
+        for (key, like) in [("log/1", "log/7"), ("refused/1", "refused/2"), ("state/1", "state/2")] {
             bench.put(key, bench.get(like));
             expect_corrupt(load(bench), key, "left over from a write of which only a part is there");
             bench.put(key, None);
@@ -112,6 +112,7 @@ fn r13_every_missing_record_is_found_and_named() {
                 "refused/2",
                 "refused/3",
                 "slot",
+                "state/2",
             ]
         );
         for key in keys {
@@ -160,8 +161,8 @@ fn r13_a_gap_in_what_is_served_is_found_and_named() {
 fn r13_a_record_that_the_head_does_not_know_is_found_and_named() {
     on_every_store(|bench| {
         filled(bench);
-        for (key, like) in [("chain/4", "chain/3"), ("log/10", "log/9"), ("refused/4", "refused/3"), ("extra", "slot")]
-        {
+        let streams = [("chain/4", "chain/3"), ("log/10", "log/9"), ("refused/4", "refused/3"), ("state/3", "state/2")];
+        for (key, like) in streams.into_iter().chain([("extra", "slot")]) {
             bench.put(key, bench.get(like));
             expect_corrupt(load(bench), key, "unknown");
             bench.put(key, None);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod checkpoints;
 mod damage;
 #[path = "../common/disk.rs"]
 mod disk;

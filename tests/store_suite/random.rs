@@ -43,7 +43,7 @@ impl Dice {
     /// A record that may follow on what the model holds.
     pub fn record(&mut self, model: &Model) -> Record {
         let any_ballot = |dice: &mut Self| ballot(dice.roll(50), dice.pick(&["A", "B", "C"]));
-        match self.roll(16) {
+        match self.roll(17) {
             0..=3 => {
                 let first = Seq(model.entries.len() as u64 + 1);
                 Record::Log { first, operations: self.operations("A", &["B", "C"]) }
@@ -65,6 +65,7 @@ impl Dice {
                 Record::Horizon { owner, id: u128::from(self.roll(1 << 38)).into() }
             }
             14 => Record::Peer { node: node(self.pick(&["B", "C"])), incarnation: Incarnation(self.roll(u64::MAX)) },
+            15 => model.checkpoint(Seq(self.roll(model.watermark() as u64 + 1)), 2),
             _ => Record::Admitted,
         }
     }

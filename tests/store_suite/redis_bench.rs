@@ -33,6 +33,7 @@ fn stream_key(stream: Stream) -> &'static str {
         Stream::Chain => "SERVER-BLOCKCHAIN-A",
         Stream::Log => "SERVER-LOG-A",
         Stream::Refused => "SERVER-REFUSED-A",
+        Stream::State => "SERVER-STATE-A",
     }
 }
 

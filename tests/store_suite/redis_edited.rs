@@ -24,12 +24,12 @@ fn at_end_of_script(bench: &RedisBench) -> (impl Store + use<>, Journal) {
     (store, journal)
 }
 
-type Image = ([Option<Vec<u8>>; 3], BTreeMap<Vec<u8>, Vec<u8>>);
+type Image = ([Option<Vec<u8>>; 4], BTreeMap<Vec<u8>, Vec<u8>>);
 
 /// Everything in the server: the streams with their last-generated ids and all, and the fields.
 fn image(bench: &RedisBench) -> Image {
     let mut connection = bench.server.connection();
-    let streams = ["SERVER-BLOCKCHAIN-A", "SERVER-LOG-A", "SERVER-REFUSED-A"];
+    let streams = ["SERVER-BLOCKCHAIN-A", "SERVER-LOG-A", "SERVER-REFUSED-A", "SERVER-STATE-A"];
     let dumped = streams.map(|key| cmd("DUMP").arg(key).query(&mut connection).unwrap());
     // A hash has no order that lasts.
     (dumped, cmd("HGETALL").arg("SERVER-PAXOS-A").query(&mut connection).unwrap_or_default())
@@ -190,7 +190,7 @@ fn r13_a_key_of_another_type_is_named_and_nothing_is_written() {
     let bench = RedisBench::new();
     let (mut store, mut journal) = at_end_of_script(&bench);
     let write = journal.write(log(10));
-    for key in ["SERVER-BLOCKCHAIN-A", "SERVER-LOG-A", "SERVER-REFUSED-A", "SERVER-PAXOS-A"] {
+    for key in ["SERVER-BLOCKCHAIN-A", "SERVER-LOG-A", "SERVER-REFUSED-A", "SERVER-STATE-A", "SERVER-PAXOS-A"] {
         bench.server.cli(&["RENAME", key, "aside"]);
         bench.server.cli(&["SET", key, "text"]);
         let before = image(&bench);

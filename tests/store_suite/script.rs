@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use paxos_banking::effect::{Record, Slot};
-use paxos_banking::ledger::{Action, Bank, Block, Genesis, Memory, Operation, Reason, Refusal, Run, SettledAt};
+use paxos_banking::ledger::{
+    Action, Bank, Block, Checkpoint, Genesis, Memory, Operation, Reason, Refusal, Run, SettledAt,
+};
 use paxos_banking::store::{RecoverOptions, Recovered, Store, StoreError, recover};
 use paxos_banking::types::{AccountId, Amount, Ballot, Height, Incarnation, NodeId, Seq, TransferId};
 
@@ -158,7 +160,15 @@ impl Model {
                 self.peers.insert(*node, *incarnation);
             }
             Record::Admitted => self.admitted = true,
+            // It changes nothing of what a restart must give.
+            Record::Checkpoint(_) => {}
         }
+    }
+
+    /// A checkpoint of what is settled, in parts of so many rows, that leaves entries after `seq` to the blocks.
+    pub fn checkpoint(&self, seq: Seq, rows_max: usize) -> Record {
+        let State { bank, memory, settled_at, .. } = self.state();
+        Record::Checkpoint(Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(seq), rows_max))
     }
 
     /// What a restart must give.
@@ -223,6 +233,8 @@ pub fn script() -> Vec<Vec<Record>> {
     let straddled = author.block(2, 100);
     author.write(vec![Record::Accepted(Slot { ballot: ballot(1, "B"), block: straddled.clone() })]);
     author.write(vec![Record::Block(straddled)]);
+    // Checkpoints with all blocks behind them, so that a start reads each record.
+    author.write(vec![author.model.checkpoint(Seq(0), 100)]);
     author.write(vec![
         author.log(&[transfer(4, "A", "B")]),
         Record::Refused { number: 1, refusals: vec![refusal(20, "A"), refusal(21, "ghost@A")] },
@@ -230,6 +242,7 @@ pub fn script() -> Vec<Vec<Record>> {
     let second = author.block(2, 101);
     author.write(vec![Record::Accepted(Slot { ballot: ballot(3, "C"), block: second.clone() })]);
     author.write(vec![Record::Block(second), author.log(&[transfer(5, "A", "alice@A")])]);
+    author.write(vec![author.model.checkpoint(Seq(0), 100)]);
     author.write(vec![
         Record::Refused { number: 2, refusals: vec![refusal(22, "A")] },
         Record::Horizon { owner: None, id: 21.into() },

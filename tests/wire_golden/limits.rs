@@ -45,6 +45,8 @@ fn known() -> BTreeMap<&'static str, String> {
         ("HomeLimits::waiting_max", count(home.waiting_max)),
         ("HomeLimits::ids_remembered_max", count(home.ids_remembered_max)),
         ("HomeLimits::block_bytes_max", count(home.block_bytes_max)),
+        ("HomeLimits::checkpoint_entries", count(home.checkpoint_entries)),
+        ("HomeLimits::checkpoint_part_rows", count(home.checkpoint_part_rows)),
         ("NODE_NAME_BYTES_MAX", count(NODE_NAME_BYTES_MAX)),
         ("ACCOUNT_NAME_BYTES_MAX", count(ACCOUNT_NAME_BYTES_MAX)),
         ("NODES_MAX", count(NODES_MAX)),

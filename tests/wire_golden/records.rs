@@ -2,9 +2,9 @@
 //! version, and a reader for the old one.
 
 use paxos_banking::effect::Slot;
-use paxos_banking::ledger::{Reason, Refusal};
+use paxos_banking::ledger::{Bank, Checkpoint, Memory, Reason, Refusal, SettledAt};
 use paxos_banking::store::record::{Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch, WalHeader, WalState};
-use paxos_banking::store::{Accepted, Head, Stream, field};
+use paxos_banking::store::{Accepted, Head, Saved, Stream, field};
 use paxos_banking::types::{Amount, Hash, Height, Incarnation, Seq, TransferId};
 
 use crate::example::{Example, every_variant};
@@ -24,6 +24,7 @@ pub fn examples() -> Vec<Example> {
         Epoch: "record.epoch" => Kind::Epoch,
         WalState: "record.wal_state" => Kind::WalState,
         WalHeader: "record.wal_header" => Kind::WalHeader,
+        Checkpoint: "record.checkpoint" => Kind::Checkpoint,
     })
 }
 
@@ -50,7 +51,20 @@ fn record(name: &'static str, kind: Kind) -> Example {
             Example::record(name, WalState::KEY, kind, WalState { store: store(), open: true, folded: 300 })
         }
         Kind::WalHeader => Example::record(name, WalHeader::KEY, kind, WalHeader { store: store(), half_pages: 4_096 }),
+        Kind::Checkpoint => Example::record(name, "state/1", kind, checkpoint()),
     }
+}
+
+/// That of node A after block 1, and with all that A remembers in it.
+fn checkpoint() -> Checkpoint {
+    let (mut bank, mut memory) = (Bank::new(&genesis()), Memory::new(100));
+    bank.advance(bank.check(&block_1()).unwrap());
+    for entry in block_1().run_of(node("A")).unwrap().entries() {
+        memory.approved(&entry.operation, entry.seq, true);
+    }
+    let last = bank.watermark(node("A"));
+    let settled_at = SettledAt::from_iter([(last, Height(1))]);
+    Checkpoint::joined(Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(last), 100)).unwrap()
 }
 
 fn store() -> Hash {
@@ -71,6 +85,8 @@ fn head(slot: &Slot) -> Head {
         admitted: true,
         horizons: 1,
         peers: 2,
+        state_last: 1,
+        saved: Some(Saved { height: Height(1), first: 1, last: 1 }),
     }
 }
 
@@ -95,6 +111,7 @@ fn the_keys_of_streams_are_those_of_the_document() {
         Stream::Chain => "chain/7",
         Stream::Log => "log/7",
         Stream::Refused => "refused/7",
+        Stream::State => "state/7",
     };
     assert!(Stream::ALL.into_iter().all(|stream| stream.key(7) == named(stream)));
 }

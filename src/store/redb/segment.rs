@@ -32,6 +32,7 @@ const fn number_of(stream: Stream) -> u8 {
         Stream::Chain => 0,
         Stream::Log => 1,
         Stream::Refused => 2,
+        Stream::State => 3,
     }
 }
 

@@ -1,7 +1,7 @@
 -- One write. Redis takes nothing back of a script that fails, so that everything is checked before the first change,
 -- and after it no command can fail.
 --
--- KEYS: the streams chain, log, refused; the fields.
+-- KEYS: the streams chain, log, refused, state; the fields.
 -- ARGV: the epoch; the head before; the new head; then four lists, each after its length: appends (stream, id of the
 --       record before or '', id, record), trims (stream, first id that stays), fields to set (name, value), fields
 --       to delete (name). The head before is '-' for none, or '+' and its bytes.
@@ -62,7 +62,7 @@ local function entry_below(a, b)
 end
 
 local there = {}
-for key, expected in ipairs({ 'stream', 'stream', 'stream', 'hash' }) do
+for key, expected in ipairs({ 'stream', 'stream', 'stream', 'stream', 'hash' }) do
   local found = redis.call('TYPE', KEYS[key]).ok
   if found ~= 'none' and found ~= expected then
     return { 'type', tostring(key), found }
@@ -70,7 +70,7 @@ for key, expected in ipairs({ 'stream', 'stream', 'stream', 'hash' }) do
   there[key] = found ~= 'none'
 end
 
-local stored_epoch = redis.call('HGET', KEYS[4], 'epoch')
+local stored_epoch = redis.call('HGET', KEYS[5], 'epoch')
 if stored_epoch ~= epoch then
   return { 'epoch', stored_epoch }
 end
@@ -99,23 +99,23 @@ local function done()
     end
   end
   for _, set in ipairs(sets) do
-    if redis.call('HGET', KEYS[4], set.name) ~= set.value then
+    if redis.call('HGET', KEYS[5], set.name) ~= set.value then
       return { 'field', set.name }
     end
   end
   for _, name in ipairs(deletes) do
-    if redis.call('HGET', KEYS[4], name) then
+    if redis.call('HGET', KEYS[5], name) then
       return { 'field', name }
     end
   end
-  local reply = redis.pcall('HSET', KEYS[4], 'epoch', epoch)
+  local reply = redis.pcall('HSET', KEYS[5], 'epoch', epoch)
   if type(reply) == 'table' and reply.err then
     return reply
   end
   return { 'done' }
 end
 
-local stored_head = redis.call('HGET', KEYS[4], 'head')
+local stored_head = redis.call('HGET', KEYS[5], 'head')
 if (stored_head and '+' .. stored_head or '-') ~= head_before then
   if stored_head == head then
     return done()
@@ -155,14 +155,14 @@ end
 
 -- What changes nothing goes first, so that a command which this user may not run, or which was renamed, fails here.
 -- The very first is one that Redis refuses when its memory is full: it looks at that once in a script.
-local rehearsal = { { 'HSET', KEYS[4], 'epoch', epoch }, { 'HDEL', KEYS[4], '' } }
+local rehearsal = { { 'HSET', KEYS[5], 'epoch', epoch }, { 'HDEL', KEYS[5], '' } }
 local touched = {}
 for _, changes in ipairs({ appends, trims }) do
   for _, change in ipairs(changes) do
     touched[change.stream] = true
   end
 end
-for stream = 1, 3 do
+for stream = 1, 4 do
   if touched[stream] then
     table.insert(rehearsal, { 'XTRIM', KEYS[stream], 'MINID', '0' })
   end
@@ -184,9 +184,9 @@ for _, trim in ipairs(trims) do
   redis.call('XTRIM', KEYS[trim.stream], 'MINID', trim.first_kept)
 end
 for _, set in ipairs(sets) do
-  redis.call('HSET', KEYS[4], set.name, set.value)
+  redis.call('HSET', KEYS[5], set.name, set.value)
 end
 for _, name in ipairs(deletes) do
-  redis.call('HDEL', KEYS[4], name)
+  redis.call('HDEL', KEYS[5], name)
 end
 return { 'applied' }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use paxos_banking::effect::Slot;
 use paxos_banking::ledger::{Action, Block, EntryFault, Genesis, LogOffer, Operation, Reason, Refusal, Run, Wait};
 use paxos_banking::store::record::{Horizon, Identity, LogBatch, Peer, RefusedBatch};
-use paxos_banking::store::{Accepted, Head};
+use paxos_banking::store::{Accepted, Head, Saved};
 use paxos_banking::types::{AccountId, Amount, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -207,7 +207,9 @@ pub fn head() -> impl Strategy<Value = Head> {
     let vote = (ballot(), height(), hash()).prop_map(|(ballot, height, hash)| Accepted { ballot, height, hash });
     let chain = (number(), height(), hash(), seq(), seq());
     let rest = (number(), number(), option::of(ballot()), option::of(vote), any::<bool>(), number(), number());
-    (chain, rest).prop_map(|((write, height, tip, log_first, log_last), rest)| {
+    let saved = (height(), number(), number()).prop_map(|(height, first, last)| Saved { height, first, last });
+    let state = (number(), option::of(saved));
+    (chain, rest, state).prop_map(|((write, height, tip, log_first, log_last), rest, (state_last, saved))| {
         let (refused_first, refused_last, promise, accepted, admitted, horizons, peers) = rest;
         Head {
             write,
@@ -222,6 +224,8 @@ pub fn head() -> impl Strategy<Value = Head> {
             admitted,
             horizons,
             peers,
+            state_last,
+            saved,
         }
     })
 }

@@ -214,6 +214,7 @@ impl Homes {
                 log: Vec::new(),
                 memory: Memory::new(1_000_000),
                 settled_at: SettledAt::default(),
+                saved: 0,
             };
             let (mut home, effects) = Home::new(me, 2, HomeLimits::default(), start).unwrap();
             assert_eq!(effects, []);
