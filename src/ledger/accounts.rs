@@ -192,31 +192,66 @@ pub(super) struct Overlay<'a, V> {
     added: BTreeMap<AccountId, V>,
 }
 
+/// Where a value of an overlay is, or would be. Looked for once, however often it is used.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spot {
+    Below(Place),
+    Added(AccountId),
+}
+
+/// What an overlay changes in the table below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Changes<V> {
+    /// In account order; without a place where the account is new.
+    values: Vec<(AccountId, V, Option<Place>)>,
+}
+
 impl<'a, V: Copy> Overlay<'a, V> {
     pub(super) fn new(below: &'a Accounts<V>) -> Self {
         Self { below, changed: Changed::default(), added: BTreeMap::new() }
     }
 
-    pub(super) fn get(&self, account: AccountId) -> Option<V> {
-        match self.below.place(account) {
-            Some(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| self.below.at(place).1)),
-            None => self.added.get(&account).copied(),
+    pub(super) fn spot(&self, account: AccountId) -> Spot {
+        self.below.place(account).map_or(Spot::Added(account), Spot::Below)
+    }
+
+    pub(super) fn get(&self, spot: Spot) -> Option<V> {
+        match spot {
+            Spot::Below(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| self.below.at(place).1)),
+            Spot::Added(account) => self.added.get(&account).copied(),
         }
     }
 
-    pub(super) fn set(&mut self, account: AccountId, value: V) {
-        match self.below.place(account) {
-            Some(place) => drop(self.changed.insert(place, value)),
-            None => drop(self.added.insert(account, value)),
+    pub(super) fn set(&mut self, spot: Spot, value: V) {
+        match spot {
+            Spot::Below(place) => drop(self.changed.insert(place, value)),
+            Spot::Added(account) => drop(self.added.insert(account, value)),
         }
     }
 
-    /// All that was set, in account order.
-    pub(super) fn finish(self) -> Vec<(AccountId, V)> {
-        let changed = self.changed.into_iter().map(|(place, value)| (self.below.at(place).0, value));
-        let mut all: Vec<_> = changed.chain(self.added).collect();
-        all.sort_unstable_by_key(|(account, _)| *account);
-        all
+    pub(super) fn finish(self) -> Changes<V> {
+        let changed = self.changed.into_iter().map(|(place, value)| (self.below.at(place).0, value, Some(place)));
+        let added = self.added.into_iter().map(|(account, value)| (account, value, None));
+        let mut values: Vec<_> = changed.chain(added).collect();
+        values.sort_unstable_by_key(|(account, ..)| *account);
+        Changes { values }
+    }
+}
+
+impl<V: Copy> Changes<V> {
+    /// All that is different, in account order.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (AccountId, V)> {
+        self.values.iter().map(|(account, value, _)| (*account, *value))
+    }
+
+    /// Makes the changes in the table that the overlay was laid over.
+    pub(super) fn apply(self, below: &mut Accounts<V>) {
+        for (account, value, place) in self.values {
+            match place {
+                Some(place) => *below.at_mut(place) = value,
+                None => drop(below.insert(account, value)),
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::accounts::{Accounts, Overlay};
+use super::accounts::{Accounts, Changes, Overlay, Spot};
 use super::block::{Block, Genesis};
 use super::entry::{Action, Operation, Run};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId, Seq};
@@ -104,8 +104,7 @@ pub struct Delta {
     height: Height,
     tip: Hash,
     state: Hash,
-    /// In account order.
-    balances: Vec<(AccountId, Amount)>,
+    balances: Changes<Amount>,
     watermarks: BTreeMap<NodeId, Seq>,
 }
 
@@ -199,9 +198,7 @@ impl Bank {
         self.height = delta.height;
         self.tip = delta.tip;
         self.state = delta.state;
-        for (account, amount) in delta.balances {
-            self.balances.insert(account, amount);
-        }
+        delta.balances.apply(&mut self.balances);
         self.watermarks.extend(delta.watermarks);
     }
 }
@@ -225,8 +222,8 @@ impl<'a> Trial<'a> {
         Self { bank, balances: Overlay::new(&bank.balances), watermarks: BTreeMap::new() }
     }
 
-    fn balance(&self, account: AccountId) -> Result<Amount, EntryFault> {
-        self.balances.get(account).ok_or(EntryFault::UnknownAccount)
+    fn balance(&self, spot: Spot) -> Result<Amount, EntryFault> {
+        self.balances.get(spot).ok_or(EntryFault::UnknownAccount)
     }
 
     /// Applies one operation of `origin`, or changes nothing.
@@ -239,19 +236,26 @@ impl<'a> Trial<'a> {
                 if from == to || amount == Amount::ZERO {
                     return Err(EntryFault::Nothing);
                 }
+                let (from, to) = (self.balances.spot(from), self.balances.spot(to));
                 let debited = self.balance(from)?.checked_sub(amount).ok_or(EntryFault::Overdraft)?;
                 let credited = self.balance(to)?.checked_add(amount).ok_or(EntryFault::Overflow)?;
                 self.balances.set(from, debited);
                 self.balances.set(to, credited);
             }
             Action::Open { account } => {
-                if self.balance(account).is_ok() {
+                let spot = self.balances.spot(account);
+                if self.balance(spot).is_ok() {
                     return Err(EntryFault::AlreadyOpen);
                 }
-                self.balances.set(account, Amount::ZERO);
+                self.balances.set(spot, Amount::ZERO);
             }
         }
         Ok(())
+    }
+
+    /// Counts the run of an origin, whose entries passed.
+    pub(super) fn settle(&mut self, run: &Run) {
+        self.watermarks.insert(run.origin, Seq(run.first.0 - 1).plus(run.operations.len() as u64));
     }
 
     fn run(&mut self, run: &Run) -> Result<(), BlockFault> {
@@ -264,16 +268,16 @@ impl<'a> Trial<'a> {
             let fault = |fault| BlockFault::Entry { origin, seq: entry.seq, fault };
             self.operation(origin, &entry.operation).map_err(fault)?;
         }
-        self.watermarks.insert(origin, watermark.plus(run.operations.len() as u64));
+        self.settle(run);
         Ok(())
     }
 
-    fn finish(self, block: &Block) -> Delta {
+    pub(super) fn finish(self, block: &Block) -> Delta {
         let Self { bank, balances, watermarks } = self;
         let balances = balances.finish();
         let mut hasher = Hasher::new("paxos-banking effects 1");
-        hasher.hash(&bank.state).number(block.height().0).number(balances.len() as u64);
-        for (account, amount) in &balances {
+        hasher.hash(&bank.state).number(block.height().0).number(balances.iter().len() as u64);
+        for (account, amount) in balances.iter() {
             hasher.text(account.name()).text(account.home().as_str()).number(amount.units());
         }
         hasher.number(watermarks.len() as u64);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::bank::{Bank, BlockFault, EntryFault, Trial};
+use super::bank::{Bank, BlockFault, Delta, EntryFault, Trial};
 use super::block::Block;
 use super::entry::{LogOffer, OPERATION_BYTES_MAX, Run};
 use crate::types::{Ballot, NodeId, Seq};
@@ -43,19 +43,22 @@ pub struct Composition {
     pub left_out: bool,
 }
 
-/// Chooses the value for the height after `bank`'s, from at least `majority` PROMISEs.
+/// Chooses the value for the height after `bank`'s, from at least `majority` PROMISEs. Where that is a block, what it
+/// changes comes along: it was tried for that.
 pub fn compose(
     bank: &Bank,
     candidates: &BTreeMap<NodeId, Candidate>,
     majority: usize,
     block_bytes_max: usize,
-) -> Composition {
+) -> (Composition, Option<Delta>) {
     let mut excluded = BTreeMap::new();
-    let mut highest: Option<(Ballot, &Arc<Block>)> = None;
+    let mut highest: Option<(Ballot, &Arc<Block>, Delta)> = None;
     for (node, candidate) in candidates {
         let Some((ballot, block)) = &candidate.accepted else { continue };
         match bank.check(block) {
-            Ok(_) if highest.is_none_or(|(best, _)| *ballot > best) => highest = Some((*ballot, block)),
+            Ok(delta) if highest.as_ref().is_none_or(|(best, ..)| ballot > best) => {
+                highest = Some((*ballot, block, delta));
+            }
             Ok(_) => {}
             Err(fault) => {
                 excluded.insert(*node, fault);
@@ -64,18 +67,23 @@ pub fn compose(
     }
     let decided = |value, excluded| Composition { value, excluded, rejected: BTreeMap::new(), left_out: false };
     if candidates.len() - excluded.len() < majority {
-        return decided(Value::Undecided, excluded);
+        return (decided(Value::Undecided, excluded), None);
     }
-    if let Some((_, block)) = highest {
-        return decided(Value::Adopted(block.clone()), excluded);
+    if let Some((_, block, delta)) = highest {
+        return (decided(Value::Adopted(block.clone()), excluded), Some(delta));
     }
     let counted = candidates.iter().filter(|(node, _)| !excluded.contains_key(node));
-    let mut built = build(bank, counted.map(|(node, candidate)| (*node, &candidate.log)), block_bytes_max);
+    let logs = counted.map(|(node, candidate)| (*node, &candidate.log));
+    let (mut built, delta) = build(bank, logs, block_bytes_max);
     built.excluded = excluded;
-    built
+    (built, delta)
 }
 
-fn build<'a>(bank: &Bank, logs: impl Iterator<Item = (NodeId, &'a LogOffer)>, block_bytes_max: usize) -> Composition {
+fn build<'a>(
+    bank: &Bank,
+    logs: impl Iterator<Item = (NodeId, &'a LogOffer)>,
+    block_bytes_max: usize,
+) -> (Composition, Option<Delta>) {
     let mut left_out = false;
     let mut offers: Vec<(NodeId, Run)> = Vec::new();
     for (origin, log) in logs {
@@ -102,14 +110,18 @@ fn build<'a>(bank: &Bank, logs: impl Iterator<Item = (NodeId, &'a LogOffer)>, bl
             rejected.insert(origin, (seq, fault));
         }
         if !run.operations.is_empty() {
+            trial.settle(&run);
             runs.push(run);
         }
     }
-    let value = match Block::new(bank.height().next(), bank.tip(), bank.state(), runs) {
-        Ok(block) => Value::Built(Arc::new(block)),
-        Err(_) => Value::Nothing,
+    let (value, delta) = match Block::new(bank.height().next(), bank.tip(), bank.state(), runs) {
+        Ok(block) => {
+            let delta = trial.finish(&block);
+            (Value::Built(Arc::new(block)), Some(delta))
+        }
+        Err(_) => (Value::Nothing, None),
     };
-    Composition { value, excluded: BTreeMap::new(), rejected, left_out }
+    (Composition { value, excluded: BTreeMap::new(), rejected, left_out }, delta)
 }
 
 /// How many operations of each offer the block takes: an equal share each, and what remains goes round from the
@@ -156,7 +168,7 @@ mod tests {
     }
 
     fn built(bank: &Bank, candidates: &[(NodeId, Candidate)]) -> Arc<Block> {
-        match compose(bank, &candidates.iter().cloned().collect(), 2, 1 << 20).value {
+        match compose(bank, &candidates.iter().cloned().collect(), 2, 1 << 20).0.value {
             Value::Built(block) => block,
             other => panic!("{other:?}"),
         }
@@ -172,7 +184,7 @@ mod tests {
             let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6]), candidate("C", &[7])]);
             candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = of_a;
             candidates.get_mut(&"B".parse().unwrap()).unwrap().accepted = of_b;
-            assert_eq!(compose(&bank, &candidates, 2, 1 << 20).value, Value::Adopted(newer.clone()));
+            assert_eq!(compose(&bank, &candidates, 2, 1 << 20).0.value, Value::Adopted(newer.clone()));
         }
     }
 
@@ -188,7 +200,7 @@ mod tests {
         let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6])]);
         let ballot = Ballot { round: 1, node: "C".parse().unwrap() };
         candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = Some((ballot, Arc::new(foreign.unwrap())));
-        let composition = compose(&bank, &candidates, 2, 1 << 20);
+        let (composition, _) = compose(&bank, &candidates, 2, 1 << 20);
         assert_eq!(composition.value, Value::Undecided);
         assert!(composition.excluded.contains_key(&"A".parse().unwrap()));
     }
@@ -197,7 +209,7 @@ mod tests {
     fn r4_each_origin_gets_its_share_and_the_rest_goes_round() {
         let counts = |[a, b, c]: [usize; 3]| {
             let candidates = [candidate("A", &vec![1; a]), candidate("B", &vec![1; b]), candidate("C", &vec![1; c])];
-            let composition = compose(&bank(), &candidates.into(), 2, 12 * OPERATION_BYTES_MAX);
+            let (composition, _) = compose(&bank(), &candidates.into(), 2, 12 * OPERATION_BYTES_MAX);
             let Value::Built(block) = composition.value else { panic!("{composition:?}") };
             (block.runs().iter().map(|run| run.operations.len()).collect::<Vec<_>>(), composition.left_out)
         };
@@ -209,7 +221,7 @@ mod tests {
     #[test]
     fn an_entry_that_does_not_pass_ends_its_origins_run_only() {
         let candidates = BTreeMap::from([candidate("A", &[60, 50, 1]), candidate("B", &[5])]);
-        let composition = compose(&bank(), &candidates, 2, 1 << 20);
+        let (composition, _) = compose(&bank(), &candidates, 2, 1 << 20);
         let Value::Built(block) = composition.value else { panic!("{composition:?}") };
         assert_eq!(block.entry_count(), 2);
         assert_eq!(composition.rejected[&"A".parse().unwrap()], (Seq(2), EntryFault::Overdraft));
@@ -217,9 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn r5_what_comes_along_is_what_a_check_of_the_block_finds() {
+        let bank = bank();
+        let mut candidates = BTreeMap::from([candidate("A", &[60, 50, 1]), candidate("B", &[5]), candidate("C", &[])]);
+        let (composition, delta) = compose(&bank, &candidates, 2, 1 << 20);
+        let Value::Built(block) = composition.value else { panic!("{composition:?}") };
+        assert_eq!(delta, Some(bank.check(&block).unwrap()));
+        let ballot = Ballot { round: 1, node: "C".parse().unwrap() };
+        candidates.get_mut(&"C".parse().unwrap()).unwrap().accepted =
+            Some((ballot, built(&bank, &[candidate("A", &[]), candidate("B", &[9])])));
+        let (composition, delta) = compose(&bank, &candidates, 2, 1 << 20);
+        let Value::Adopted(block) = composition.value else { panic!("{composition:?}") };
+        assert_eq!(delta, Some(bank.check(&block).unwrap()));
+    }
+
+    #[test]
     fn r9_no_empty_block_is_proposed() {
         let candidates = BTreeMap::from([candidate("A", &[]), candidate("B", &[])]);
-        assert_eq!(compose(&bank(), &candidates, 2, 1 << 20).value, Value::Nothing);
+        assert_eq!(compose(&bank(), &candidates, 2, 1 << 20).0.value, Value::Nothing);
     }
 
     #[test]
@@ -227,7 +254,7 @@ mod tests {
         let (node, mut ahead) = candidate("A", &[1]);
         ahead.log.first = Seq(3);
         let candidates = BTreeMap::from([(node, ahead), candidate("B", &[])]);
-        let composition = compose(&bank(), &candidates, 2, 1 << 20);
+        let (composition, _) = compose(&bank(), &candidates, 2, 1 << 20);
         assert_eq!((composition.value, composition.left_out), (Value::Nothing, true));
         let mut bank = bank();
         let first = built(&bank, &[candidate("A", &[1]), candidate("B", &[])]);

@@ -253,13 +253,19 @@ impl Home {
 
     /// Tries a proposed block on this node's state.
     pub fn check(&mut self, block: &Block) -> Result<(), BlockFault> {
-        self.checked.0 = Some(self.bank.check(block)?);
+        // A block names the state that it follows on. What was found of it on that state is so still.
+        let is_next = block.height() == self.bank.height().next();
+        if !is_next || !self.checked.0.as_ref().is_some_and(|delta| delta.is_of(block)) {
+            self.checked.0 = Some(self.bank.check(block)?);
+        }
         Ok(())
     }
 
     /// Which block to propose, given what a collection brought.
-    pub fn compose(&self, candidates: &BTreeMap<NodeId, Candidate>) -> Composition {
-        compose(&self.bank, candidates, self.majority, self.limits.block_bytes_max)
+    pub fn compose(&mut self, candidates: &BTreeMap<NodeId, Candidate>) -> Composition {
+        let (composition, delta) = compose(&self.bank, candidates, self.majority, self.limits.block_bytes_max);
+        self.checked.0 = delta;
+        composition
     }
 
     /// Decides a batch of requests: approves what the balance covers, parks what it does not.
@@ -347,12 +353,13 @@ impl Home {
     fn append(&mut self, operation: Operation) -> Option<()> {
         match operation.action {
             Action::Transfer { from, to, amount } => {
-                let debited = self.spendable.get(&from)?.checked_sub(amount)?;
-                if let Some(credited) = self.spendable.get(&to) {
-                    let credited = credited.checked_add(amount)?;
-                    self.spendable.insert(to, credited);
+                let (from, to) = (self.spendable.place(from)?, self.spendable.place(to));
+                let debited = self.spendable.at(from).1.checked_sub(amount)?;
+                if let Some(to) = to {
+                    let credited = self.spendable.at_mut(to);
+                    *credited = credited.checked_add(amount)?;
                 }
-                self.spendable.insert(from, debited);
+                *self.spendable.at_mut(from) = debited;
             }
             Action::Open { account } if self.can_open(account) => {
                 self.opening.insert(account);
@@ -360,7 +367,8 @@ impl Home {
             Action::Open { .. } => return None,
         }
         self.log.push_back(operation);
-        let exists = self.spendable.contains_key(&operation.account());
+        // An account that is to be opened does not exist before that is settled.
+        let exists = matches!(operation.action, Action::Transfer { .. });
         self.memory.approved(&operation, self.last_seq(), exists);
         Some(())
     }

@@ -171,8 +171,10 @@ impl Memory {
         match own.and_then(|shelf| shelf.get(&identity)).or_else(|| self.shared.get(&identity)) {
             Some((known, outcome)) if *known == content => Lookup::Decided(outcome.clone()),
             Some(_) => Lookup::Conflict,
-            None if self.horizon(owner) >= Some(identity.0) => Lookup::Expired,
-            None => Lookup::New,
+            None => {
+                let horizon = if owner.is_some() { own.and_then(|shelf| shelf.horizon) } else { self.shared.horizon };
+                if horizon >= Some(identity.0) { Lookup::Expired } else { Lookup::New }
+            }
         }
     }
 

@@ -35,13 +35,15 @@ impl Home {
             self.open.insert(ticket, Place::Parked(*mark));
             return;
         }
+        let spendable = self.spendable.get(&request.from).copied();
         let (identity, content) = ((request.id, request.from), Content::transfer(request.to, request.amount));
-        if !self.answer_known(step, ticket, request.wait, identity, content) {
-            self.decide_new(step, ticket, request);
+        if !self.answer_known(step, ticket, request.wait, identity, content, spendable.is_some()) {
+            self.decide_new(step, ticket, request, spendable);
         }
     }
 
-    /// Answers a request that was decided before, or may have been (R10); false where it is new.
+    /// Answers a request that was decided before, or may have been (R10); false where it is new. `exists` tells whether
+    /// the account of the identity does.
     pub(super) fn answer_known(
         &mut self,
         step: &mut Step,
@@ -49,8 +51,9 @@ impl Home {
         wait: Wait,
         identity: (TransferId, AccountId),
         content: Content,
+        exists: bool,
     ) -> bool {
-        let owner = self.spendable.contains_key(&identity.1).then_some(identity.1);
+        let owner = exists.then_some(identity.1);
         let answer = match self.memory.look_up(owner, identity, content) {
             Lookup::New => return false,
             Lookup::Decided(Outcome::Approved(seq)) => {
@@ -65,17 +68,21 @@ impl Home {
         true
     }
 
-    fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
-        let unknown = [request.from, request.to].into_iter().find(|account| self.bank.balance(*account).is_none());
-        if let Some(account) = unknown {
-            let reason = Reason::UnknownAccount { height: self.bank.height(), account };
-            return self.refuse_transfer(step, &request, &[ticket], reason);
-        }
+    /// `spendable` is that of the debit account; `None` where it does not exist.
+    fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request, spendable: Option<Amount>) {
+        let spendable = match spendable {
+            Some(spendable) if self.exists(request.to) => spendable,
+            found => {
+                let account = if found.is_none() { request.from } else { request.to };
+                let reason = Reason::UnknownAccount { height: self.bank.height(), account };
+                return self.refuse_transfer(step, &request, &[ticket], reason);
+            }
+        };
         if self.log.len() >= self.limits.log_entries_max {
             step.settle = true;
             return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
         }
-        if self.covers(&request) {
+        if spendable >= request.amount {
             return self.approve(step, &request, &[(ticket, request.wait)]);
         }
         if self.waiting_len() >= self.limits.waiting_max {
@@ -86,6 +93,16 @@ impl Home {
         self.parked.insert(self.last_mark, Parked { request, waiting: vec![(ticket, request.wait)] });
         self.open.insert(ticket, Place::Parked(self.last_mark));
         step.settle = true;
+    }
+
+    /// Whether a block has opened the account.
+    fn exists(&self, account: AccountId) -> bool {
+        // Of its own accounts it has a table that is smaller, and in use.
+        if account.home() == self.me {
+            self.spendable.contains_key(&account)
+        } else {
+            self.bank.balance(account).is_some()
+        }
     }
 
     fn covers(&self, request: &Request) -> bool {

@@ -33,7 +33,8 @@ impl Home {
             return reply(Answer::Conflict);
         }
         let operation = Operation { id, action: Action::Open { account } };
-        if self.answer_known(step, ticket, wait, (id, account), Content::of(&operation)) {
+        let exists = self.spendable.contains_key(&account);
+        if self.answer_known(step, ticket, wait, (id, account), Content::of(&operation), exists) {
             return;
         }
         if !self.can_open(account) {
