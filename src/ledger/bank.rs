@@ -278,7 +278,8 @@ impl<'a> Trial<'a> {
         let mut hasher = Hasher::new("paxos-banking effects 1");
         hasher.hash(&bank.state).number(block.height().0).number(balances.iter().len() as u64);
         for (account, amount) in balances.iter() {
-            hasher.text(account.name()).text(account.home().as_str()).number(amount.units());
+            account.hash_into(&mut hasher);
+            hasher.number(amount.units());
         }
         hasher.number(watermarks.len() as u64);
         for (origin, seq) in &watermarks {

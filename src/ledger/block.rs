@@ -14,6 +14,7 @@ pub struct Genesis {
     nodes: BTreeSet<NodeId>,
     opening: BTreeMap<AccountId, Amount>,
     total: Amount,
+    id: Hash,
 }
 
 /// Why nodes and balances make no bank.
@@ -56,7 +57,8 @@ impl Genesis {
         }
         let total = opening.values().try_fold(Amount::ZERO, |sum, amount| sum.checked_add(*amount));
         let total = total.ok_or(GenesisError::TotalTooLarge)?;
-        Ok(Self { nodes, opening, total })
+        let id = Self::hash(&nodes, &opening);
+        Ok(Self { nodes, opening, total, id })
     }
 
     /// A bank in which every node has its own account with the same opening balance.
@@ -87,14 +89,19 @@ impl Genesis {
 
     /// The cluster id, which is also the hash of block 0.
     pub fn id(&self) -> Hash {
+        self.id
+    }
+
+    fn hash(nodes: &BTreeSet<NodeId>, opening: &BTreeMap<AccountId, Amount>) -> Hash {
         let mut hasher = Hasher::new("paxos-banking genesis 1");
-        hasher.number(self.nodes.len() as u64);
-        for node in &self.nodes {
+        hasher.number(nodes.len() as u64);
+        for node in nodes {
             hasher.text(node.as_str());
         }
-        hasher.number(self.opening.len() as u64);
-        for (account, amount) in &self.opening {
-            hasher.text(account.name()).text(account.home().as_str()).number(amount.units());
+        hasher.number(opening.len() as u64);
+        for (account, amount) in opening {
+            account.hash_into(&mut hasher);
+            hasher.number(amount.units());
         }
         hasher.finish()
     }

@@ -59,13 +59,13 @@ impl Operation {
         match self.action {
             Action::Transfer { from, to, amount } => {
                 hasher.number(KIND_TRANSFER.into());
-                for account in [from, to] {
-                    hasher.text(account.name()).text(account.home().as_str());
-                }
+                from.hash_into(hasher);
+                to.hash_into(hasher);
                 hasher.number(amount.units());
             }
             Action::Open { account } => {
-                hasher.number(KIND_OPEN.into()).text(account.name()).text(account.home().as_str());
+                hasher.number(KIND_OPEN.into());
+                account.hash_into(hasher);
             }
         }
     }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Hasher;
+
 /// Longest node name, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 16;
 /// Longest account name before its `@home`, in bytes.
@@ -39,7 +41,18 @@ pub enum NameError {
     },
 }
 
-/// Up to `N` ASCII bytes, padded with zeros, so that the derived order is the order of the texts.
+/// Which bytes a name may have.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        allowed[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    allowed
+};
+
+/// Up to `N` ASCII bytes, `N` being a multiple of 16, padded with zeros, so that the derived order is the order of the texts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Name<const N: usize>([u8; N]);
 
@@ -59,8 +72,7 @@ impl<const N: usize> Name<N> {
             let name = text.chars().take(SHOWN_CHARACTERS).collect();
             return Err(NameError::TooLong { name, bytes: text.len(), max: N });
         }
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if let Some(place) = text.bytes().position(|byte| !allowed(&byte)) {
+        if let Some(place) = text.bytes().position(|byte| !ALLOWED[usize::from(byte)]) {
             // All before it are of one byte each, so a character begins there.
             let character = text[place..].chars().next().unwrap_or_default();
             return Err(NameError::Character { name: text.to_owned(), character });
@@ -70,9 +82,18 @@ impl<const N: usize> Name<N> {
         Ok(Self(bytes))
     }
 
+    fn as_bytes(&self) -> &[u8] {
+        // Sixteen at a time: this runs for each transfer that is stored, sent or hashed.
+        let padding = |part: &[u8; 16]| u128::from_le_bytes(*part).leading_zeros() as usize / 8;
+        let (parts, _) = self.0.as_chunks::<16>();
+        let empty = parts.iter().rev().take_while(|part| padding(part) == 16).count();
+        let last = parts.len() - empty;
+        let length = last * 16 - last.checked_sub(1).map_or(0, |last| padding(&parts[last]));
+        &self.0[..length]
+    }
+
     fn as_str(&self) -> &str {
-        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(N);
-        std::str::from_utf8(&self.0[..length]).expect("names are ASCII: parse() let nothing else in")
+        std::str::from_utf8(self.as_bytes()).expect("names are ASCII: parse() let nothing else in")
     }
 }
 
@@ -84,6 +105,10 @@ impl NodeId {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -138,6 +163,11 @@ impl AccountId {
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
+
+    /// Adds both parts, the name first.
+    pub(crate) fn hash_into(&self, hasher: &mut Hasher) {
+        hasher.bytes(self.name.as_bytes()).bytes(self.home.as_bytes());
+    }
 }
 
 impl FromStr for AccountId {
@@ -175,7 +205,7 @@ impl Serialize for NodeId {
 impl Serialize for AccountId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // As it is displayed, without the machinery of displaying: this runs for each transfer that is stored or sent.
-        let (name, home) = (self.name().as_bytes(), self.home.as_str().as_bytes());
+        let (name, home) = (self.name.as_bytes(), self.home.as_bytes());
         let mut text = [0; ACCOUNT_NAME_BYTES_MAX + 1 + NODE_NAME_BYTES_MAX];
         text[..name.len()].copy_from_slice(name);
         let mut length = name.len();

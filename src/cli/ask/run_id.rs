@@ -17,7 +17,7 @@ pub(super) fn transfer_ids(run: TransferId, transfers: &[Triplet]) -> Vec<Transf
         let mut hasher = Hasher::new("paxos-banking run 1");
         hasher.bytes(&run.to_bytes());
         for account in [from, to] {
-            hasher.text(account.name()).text(account.home().as_str());
+            account.hash_into(&mut hasher);
         }
         let hash = hasher.number(amount.units()).number(*number).finish();
         let random = hash.as_bytes()[..16].iter().fold(0, |bits, byte| bits << 8 | u128::from(*byte));
