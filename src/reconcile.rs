@@ -61,12 +61,15 @@ struct Peer {
     owes: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Fetch {
     from: NodeId,
     target: Height,
-    /// The last height delivered and not applied yet.
-    delivered: Option<Height>,
+    /// A frame was asked for, and has not come.
+    awaited: bool,
+    /// The last heights of the frames that were delivered and are not applied yet: at most two, so that one is on its way
+    /// while the one before is applied.
+    delivered: Vec<Height>,
 }
 
 /// The state of the ReconcileActor's core.
@@ -197,26 +200,32 @@ impl Reconcile {
     pub fn on_blocks(&mut self, from: NodeId, response: BlocksResponse) -> Effects {
         let Some(peer) = self.peers.get_mut(&from) else { return Vec::new() };
         let (owed, ack) = (std::mem::take(&mut peer.owes), peer.ack);
-        let awaited = self.fetch.is_some_and(|fetch| fetch.from == from && fetch.delivered.is_none());
+        let awaited = self.fetch.as_ref().is_some_and(|fetch| fetch.from == from && fetch.awaited);
         let late = owed && self.asking();
         if !awaited && !late {
             return Vec::new();
         }
-        let own = self.height;
-        let blocks: Vec<_> = response.blocks.into_iter().filter(|block| block.height() > own).collect();
-        let heights = (own.0 + 1..).map(Height);
+        // Of the peer that is asked it goes on where the frame before ended, of any other one where this chain ends.
+        let last = self.fetch.as_ref().filter(|_| awaited).and_then(|fetch| fetch.delivered.last().copied());
+        let known = last.unwrap_or(self.height).max(self.height);
+        let blocks: Vec<_> = response.blocks.into_iter().filter(|block| block.height() > known).collect();
+        let heights = (known.0 + 1..).map(Height);
         let in_order = blocks.iter().zip(heights).all(|(block, height)| block.height() == height);
         match blocks.last() {
             Some(last) if in_order => {
                 let delivered = last.height();
                 // They may have taken longer than the patience for them, and on a slow link any others would as well.
                 let target = ack.unwrap_or(delivered).max(delivered);
-                let fetch = self.fetch.get_or_insert(Fetch { from, target, delivered: None });
+                let fetch = Fetch { from, target, awaited: true, delivered: Vec::new() };
+                let fetch = self.fetch.get_or_insert(fetch);
                 if fetch.from == from {
-                    fetch.delivered = Some(delivered);
+                    fetch.awaited = false;
+                    fetch.delivered.push(delivered);
                 }
                 self.progress = true;
-                vec![act(ReconcileAction::Deliver(blocks))]
+                let mut effects = vec![act(ReconcileAction::Deliver(blocks))];
+                effects.extend(self.fetch_more());
+                effects
             }
             _ if awaited => self.failed(from),
             _ => Vec::new(),
@@ -235,14 +244,28 @@ impl Reconcile {
                 // The chain grew while it was fetched: nobody's answer names the newest blocks yet.
                 if effects.is_empty() { self.ask() } else { effects }
             }
-            Some(fetch) if fetch.delivered.is_some_and(|delivered| delivered <= height) => {
-                fetch.delivered = None;
-                let (from, request) = (fetch.from, BlocksRequest { from: height.next(), to: fetch.target });
-                vec![self.fetch_blocks(from, request)]
+            Some(fetch) => {
+                fetch.delivered.retain(|delivered| *delivered > height);
+                self.fetch_more().into_iter().collect()
             }
-            Some(_) => Vec::new(),
             None => self.review(),
         }
+    }
+
+    /// Asks for the next frame, unless one is asked for, two are to be applied first, or nothing is missing.
+    fn fetch_more(&mut self) -> Option<Effect<ReconcileAction>> {
+        let fetch = self.fetch.as_mut().filter(|fetch| !fetch.awaited && fetch.delivered.len() < 2)?;
+        let known = fetch.delivered.last().copied().unwrap_or(self.height);
+        if known >= fetch.target {
+            return None;
+        }
+        let request = BlocksRequest { from: known.next(), to: fetch.target };
+        fetch.awaited = true;
+        let from = fetch.from;
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.owes = true;
+        }
+        Some(act(ReconcileAction::Send(from, Message::BlocksRequest(request))))
     }
 
     /// A timer ran out.
@@ -302,9 +325,9 @@ impl Reconcile {
         let longest = able.filter_map(|(node, peer)| Some((peer.ack?, *node))).rev().max_by_key(|(height, _)| *height);
         match longest {
             Some((target, from)) if target > self.height => {
-                self.fetch = Some(Fetch { from, target, delivered: None });
-                let request = BlocksRequest { from: self.height.next(), to: target };
-                vec![self.fetch_blocks(from, request), act(ReconcileAction::Start(ReconcileTimer::Retry))]
+                self.fetch = Some(Fetch { from, target, awaited: false, delivered: Vec::new() });
+                let retry = act(ReconcileAction::Start(ReconcileTimer::Retry));
+                self.fetch_more().into_iter().chain([retry]).collect()
             }
             _ if self.peers.values().all(|peer| peer.ack <= Some(self.height)) => self.ready(),
             // Whoever has more blocks failed to deliver them: the retry asks again.
@@ -312,15 +335,8 @@ impl Reconcile {
         }
     }
 
-    fn fetch_blocks(&mut self, from: NodeId, request: BlocksRequest) -> Effect<ReconcileAction> {
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.owes = true;
-        }
-        act(ReconcileAction::Send(from, Message::BlocksRequest(request)))
-    }
-
     fn lost(&mut self, from: NodeId) -> Effects {
-        if self.fetch.is_some_and(|fetch| fetch.from == from) {
+        if self.fetch.as_ref().is_some_and(|fetch| fetch.from == from) {
             self.fetch = None;
         }
         self.review()

@@ -83,12 +83,36 @@ fn a_zombie_fetches_from_the_longest_chain_in_frames_and_is_ready() {
     assert_eq!(zombie.on_ack(node("C"), &ack(5))[1..], fetches("C", 1, 5));
     assert_eq!(zombie.on_blocks(node("B"), blocks(1..=5)), [], "nobody asked B");
     let effects = zombie.on_blocks(node("C"), blocks(1..=3));
-    assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(1..=3).blocks))]);
+    assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(1..=3).blocks)), request("C", 4, 5)]);
     assert_eq!(zombie.on_applied(Height(2), Hash::ZERO), []);
-    assert_eq!(zombie.on_applied(Height(3), Hash::ZERO), [request("C", 4, 5)]);
+    assert_eq!(zombie.on_applied(Height(3), Hash::ZERO), [], "the rest is asked for");
     let _ = zombie.on_blocks(node("C"), blocks(4..=5));
     let _ = zombie.on_applied(Height(4), Hash::ZERO);
     assert_eq!(zombie.on_applied(Height(5), Hash::ZERO), [act(ReconcileAction::Ready)]);
+}
+
+#[test]
+fn one_frame_is_on_its_way_while_the_one_before_is_applied_and_no_more_than_two_wait() {
+    let mut zombie = zombie();
+    let _ = zombie.on_ack(node("C"), &ack(9));
+    let delivers = |range| act(ReconcileAction::Deliver(blocks(range).blocks));
+    assert_eq!(zombie.on_blocks(node("C"), blocks(1..=2)), [delivers(1..=2), request("C", 3, 9)]);
+    assert_eq!(zombie.on_blocks(node("C"), blocks(3..=4)), [delivers(3..=4)], "two are to be applied");
+    assert_eq!(zombie.on_blocks(node("C"), blocks(5..=6)), [], "nobody asked for these");
+    assert_eq!(zombie.on_applied(Height(1), Hash::ZERO), []);
+    assert_eq!(zombie.on_applied(Height(2), Hash::ZERO), [request("C", 5, 9)]);
+    assert_eq!(zombie.on_applied(Height(4), Hash::ZERO), [], "it is asked for");
+    assert_eq!(zombie.on_blocks(node("C"), blocks(5..=9)), [delivers(5..=9)]);
+    assert_eq!(zombie.on_applied(Height(9), Hash::ZERO), [act(ReconcileAction::Ready)]);
+}
+
+#[test]
+fn a_frame_that_does_not_go_on_where_the_one_before_ended_is_rubbish() {
+    let mut zombie = zombie();
+    let _ = zombie.on_ack(node("C"), &ack(9));
+    let _ = zombie.on_ack(node("B"), &ack(8));
+    let _ = zombie.on_blocks(node("C"), blocks(1..=2));
+    assert_eq!(zombie.on_blocks(node("C"), blocks(4..=5)), fetches("B", 1, 8));
 }
 
 #[test]
@@ -202,7 +226,7 @@ fn blocks_that_were_learnt_meanwhile_are_no_fault_of_those_that_follow() {
     let _ = zombie.on_ack(node("C"), &ack(5));
     let _ = zombie.on_applied(Height(2), Hash::ZERO);
     let effects = zombie.on_blocks(node("C"), blocks(1..=4));
-    assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(3..=4).blocks))]);
+    assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(3..=4).blocks)), request("C", 5, 5)]);
 }
 
 #[test]

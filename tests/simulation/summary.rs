@@ -91,7 +91,7 @@ const LEAST: &[(&str, u64)] = &[
     ("links clogged", 800),
     ("bytes flipped", 800),
     ("flipped bytes named by a start", 800),
-    ("flipped bytes named by a check", 10),
+    ("flipped bytes named by a check", 4),
     ("starts from a checkpoint", 1_000),
     ("starts beside a checkpoint that is not complete", 10),
     ("stores gone back, noticed", 100),
