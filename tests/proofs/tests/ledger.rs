@@ -294,7 +294,7 @@ impl Homes {
         let mut effects = self.catch_up(home);
         let candidate = |heard: &NodeId| (*heard, Candidate { accepted: None, log: self.homes[heard].offer() });
         let candidates: BTreeMap<_, _> = heard.iter().map(candidate).collect();
-        let composition = self.homes[&home].compose(&candidates);
+        let composition = self.homes.get_mut(&home).unwrap().compose(&candidates);
         assert!(composition.excluded.is_empty() && composition.rejected.is_empty() && !composition.left_out);
         self.reference.settle(heard);
         match composition.value {
