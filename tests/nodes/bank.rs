@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
-use paxos_banking::client::{Client, ClientOptions, Outcome, State, Status};
+use paxos_banking::client::{Client, ClientOptions, Outcome, State, Status, StatusReport};
 use paxos_banking::ledger::{Approval, Block, Request, Wait};
 use paxos_banking::types::{AccountId, Amount, Height, NodeId};
 use serde_json::Value;
@@ -14,11 +14,14 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::certificates::Authority;
-use crate::process::{NodeProcess, PATIENCE};
+use crate::process::{NodeProcess, PATIENCE, Place};
 use crate::proxy::{Proxy, Way};
 use crate::redis::RedisServer;
 
 pub const NAMES: [&str; 3] = ["A", "B", "C"];
+
+/// Where a node listens for its peers, and for clients, on an address that is its own.
+const PORTS: [u16; 2] = [7001, 8001];
 
 pub fn node(name: &str) -> NodeId {
     name.parse().unwrap()
@@ -43,8 +46,8 @@ pub struct Bank {
     opening: u64,
     /// What its nodes log.
     pub level: &'static str,
-    /// What each finds in its environment, beside what is there anyhow.
-    pub environment: BTreeMap<&'static str, Vec<(String, String)>>,
+    /// Where each runs. Those with an address of their own are reached there, and not through a proxy.
+    pub places: BTreeMap<&'static str, Place>,
     /// By who dials and who is dialled.
     ways: BTreeMap<(&'static str, &'static str), Proxy>,
     client_ways: BTreeMap<&'static str, Proxy>,
@@ -99,14 +102,15 @@ impl Bank {
             }
         }
         let directory = tempfile::tempdir().unwrap();
-        let (environment, nodes) = (BTreeMap::new(), BTreeMap::new());
-        Self { directory, opening, level: "info", environment, ways, client_ways, redis, authority, nodes }
+        let (places, nodes) = (BTreeMap::new(), BTreeMap::new());
+        Self { directory, opening, level: "info", places, ways, client_ways, redis, authority, nodes }
     }
 
     pub fn arguments(&self, name: &'static str) -> Vec<String> {
+        let [peers, clients] = self.own(name).unwrap_or_else(|| ["127.0.0.1:0"; 2].map(str::to_owned));
         let mut arguments: Vec<String> =
-            ["--id", name, "--peer-listen", "127.0.0.1:0", "--client-listen", "127.0.0.1:0"].map(str::to_owned).into();
-        arguments.extend(["--client-advertise".to_owned(), self.client_ways[name].address()]);
+            ["--id", name, "--peer-listen", &peers, "--client-listen", &clients].map(str::to_owned).into();
+        arguments.extend(["--client-advertise".to_owned(), self.client_address(name)]);
         arguments.extend(["--opening".to_owned(), self.opening.to_string()]);
         let store = match (self.redis.get(name), &self.authority) {
             (Some(redis), Some(authority)) => {
@@ -118,9 +122,21 @@ impl Bank {
         };
         arguments.extend(["--store".to_owned(), store]);
         for peer in NAMES.into_iter().filter(|peer| *peer != name) {
-            arguments.extend(["--peer".to_owned(), format!("{peer}={}", self.ways[&(name, peer)].address())]);
+            let address = self.own(peer).map_or_else(|| self.ways[&(name, peer)].address(), |[peers, _]| peers);
+            arguments.extend(["--peer".to_owned(), format!("{peer}={address}")]);
         }
         arguments
+    }
+
+    /// Where a node listens for its peers, and for clients, if it has an address of its own.
+    fn own(&self, name: &str) -> Option<[String; 2]> {
+        let host = self.places.get(name)?.host.as_ref()?;
+        Some(PORTS.map(|port| format!("{host}:{port}")))
+    }
+
+    /// Where clients reach a node: it stays, through restarts.
+    pub fn client_address(&self, name: &str) -> String {
+        self.own(name).map_or_else(|| self.client_ways[name].address(), |[_, clients]| clients)
     }
 
     /// Who signed what the Redis servers show.
@@ -139,8 +155,8 @@ impl Bank {
 
     /// The same, with arguments of its own.
     pub async fn run_with(&mut self, name: &'static str, arguments: &[String]) {
-        let environment = self.environment.get(name).map_or(&[][..], Vec::as_slice);
-        let process = NodeProcess::start_in(arguments, self.level, environment).await;
+        let place = self.places.get(name).cloned().unwrap_or_default();
+        let process = NodeProcess::start_in(arguments, self.level, &place).await;
         self.client_ways[name].set_target(&process.client_address);
         for peer in NAMES.into_iter().filter(|peer| *peer != name) {
             self.ways[&(peer, name)].set_target(&process.peer_address);
@@ -176,18 +192,17 @@ impl Bank {
 
     /// The addresses of the nodes' client ports: they stay, through restarts.
     pub fn addresses(&self) -> String {
-        self.client_ways.values().map(Proxy::address).collect::<Vec<_>>().join(",")
+        NAMES.map(|name| self.client_address(name)).join(",")
     }
 
     pub fn client(&self) -> Client {
         let options = ClientOptions { try_within: Duration::from_secs(2), ..ClientOptions::default() };
-        let addresses: Vec<String> = self.client_ways.values().map(Proxy::address).collect();
-        Client::new(addresses, options).unwrap()
+        Client::new(NAMES.map(|name| self.client_address(name)), options).unwrap()
     }
 
     /// A client that knows this node only.
     pub fn client_of(&self, name: &str) -> Client {
-        Client::new([self.client_ways[name].address()], ClientOptions::default()).unwrap()
+        Client::new([self.client_address(name)], ClientOptions::default()).unwrap()
     }
 
     /// Asks a node how it is, until it is as wanted.
@@ -240,14 +255,14 @@ impl Bank {
         let client = self.client();
         let began = Instant::now();
         loop {
-            client.settle(None, PATIENCE).await.unwrap();
+            let settled = client.settle(None, PATIENCE).await;
             let report = client.status().await.unwrap();
             let statuses: Vec<&Status> = report.nodes.values().flatten().collect();
             let level = statuses.windows(2).all(|pair| pair[0].tip == pair[1].tip);
-            if statuses.len() == 3 && level && statuses.iter().all(|status| status.log == Some(0)) {
+            if settled.is_ok() && statuses.len() == 3 && level && statuses.iter().all(|status| status.log == Some(0)) {
                 return statuses[0].height;
             }
-            assert!(began.elapsed() < PATIENCE, "{statuses:?}");
+            assert!(began.elapsed() < PATIENCE, "never settled, {settled:?}:{}", told(&report));
         }
     }
 
@@ -277,4 +292,17 @@ impl Bank {
         let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text:?}"));
         (output.status.code().unwrap(), value)
     }
+}
+
+/// What keeps a bank from being settled, a node to a line.
+fn told(report: &StatusReport) -> String {
+    let line = |(node, status): (&NodeId, &Option<Status>)| match status {
+        None => format!("\n  {node}: not heard"),
+        Some(Status { state, height, log, reason, .. }) => {
+            let unsettled = log.map_or("unknown".to_owned(), |log| log.to_string());
+            let reason = reason.as_deref().unwrap_or("says nothing is wrong");
+            format!("\n  {node}: {state:?} at height {height}, unsettled {unsettled}, {reason}")
+        }
+    };
+    report.nodes.iter().map(line).collect()
 }

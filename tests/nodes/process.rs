@@ -48,6 +48,17 @@ impl Log {
     }
 }
 
+/// Where a process runs, and what it finds there.
+#[derive(Clone, Default)]
+pub struct Place {
+    /// In its environment, beside what is there anyhow.
+    pub environment: Vec<(String, String)>,
+    /// What goes before its command line, to start it elsewhere: it becomes the process, with the same id.
+    pub enter: Vec<String>,
+    /// The address that is its own there; without one, it listens on the loopback.
+    pub host: Option<String>,
+}
+
 /// A `paxbank node` that runs. It is killed when this is dropped.
 pub struct NodeProcess {
     child: Child,
@@ -62,12 +73,12 @@ pub struct NodeProcess {
 impl NodeProcess {
     /// Starts one that logs from `level` up, and waits until it listens.
     pub async fn start(arguments: &[String], level: &str) -> Self {
-        Self::start_in(arguments, level, &[]).await
+        Self::start_in(arguments, level, &Place::default()).await
     }
 
-    /// The same, with variables in its environment.
-    pub async fn start_in(arguments: &[String], level: &str, environment: &[(String, String)]) -> Self {
-        let (child, log, reader) = spawn(arguments, level, environment);
+    /// The same, somewhere else.
+    pub async fn start_in(arguments: &[String], level: &str, place: &Place) -> Self {
+        let (child, log, reader) = spawn(arguments, level, place);
         let addresses = log.wait(|event| {
             let text = |name: &str| event[name].as_str().map(str::to_owned);
             if event["message"] == "listening" { Some((text("peers")?, text("clients")?)) } else { None }
@@ -124,18 +135,19 @@ impl NodeProcess {
     }
 }
 
-fn spawn(arguments: &[String], level: &str, environment: &[(String, String)]) -> (Child, Log, JoinHandle<()>) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_paxbank"));
+fn spawn(arguments: &[String], level: &str, place: &Place) -> (Child, Log, JoinHandle<()>) {
+    let mut words = place.enter.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_paxbank"), "node"]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
     match level {
         // What a node logs when nobody says anything.
         "info" => command.env_remove("RUST_LOG"),
         level => command.env("RUST_LOG", level),
     };
     let mut child = command
-        .arg("node")
         .args(arguments)
         .args(["--log-format", "json"])
-        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .envs(place.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -160,7 +172,7 @@ pub async fn fails_to_start(arguments: &[String]) -> (Option<i32>, String) {
 
 /// The same with another filter of its log.
 pub async fn fails_to_start_with(arguments: &[String], level: &str) -> (Option<i32>, String) {
-    let (mut child, log, reader) = spawn(arguments, level, &[]);
+    let (mut child, log, reader) = spawn(arguments, level, &Place::default());
     let status = timeout(PATIENCE, child.wait()).await.expect("it ends in bounded time").unwrap();
     reader.await.unwrap();
     (status.code(), log.text())
