@@ -90,8 +90,6 @@ impl PersistenceActor {
                 acks.push((persist.reply_to, persist.ticket));
             }
             self.write_records(records, acks, ctx);
-        } else if self.journal.is_saving() && self.reads.is_empty() {
-            self.write_records(Vec::new(), Vec::new(), ctx);
         } else if let Some(ReadBlocks { mut request, bytes_max, reply_to }) = self.reads.pop_front() {
             self.passed = 0;
             // Nothing is being written now, so the head is what is durable. Beyond it there is nothing to find missing.
@@ -109,6 +107,8 @@ impl PersistenceActor {
                 actor.proceed(ctx);
             });
             ctx.spawn(done);
+        } else if self.journal.is_saving() {
+            self.write_records(Vec::new(), Vec::new(), ctx);
         }
     }
 

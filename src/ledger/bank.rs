@@ -255,7 +255,7 @@ impl<'a> Trial<'a> {
 
     /// Counts the run of an origin, whose entries passed.
     pub(super) fn settle(&mut self, run: &Run) {
-        self.watermarks.insert(run.origin, Seq(run.first.0 - 1).plus(run.operations.len() as u64));
+        self.watermarks.insert(run.origin, run.last());
     }
 
     fn run(&mut self, run: &Run) -> Result<(), BlockFault> {

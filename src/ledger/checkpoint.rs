@@ -82,11 +82,18 @@ impl Checkpoint {
         Self { at, balances: Vec::new(), approvals: Vec::new(), settled: Vec::new() }
     }
 
-    /// Takes in the next part.
+    /// All of it, from its parts.
     ///
     /// # Errors
-    /// In words, where it is one of another checkpoint.
-    pub fn join(&mut self, part: Self) -> Result<(), String> {
+    /// In words, where one is of another checkpoint, or there is none.
+    pub fn joined(parts: Vec<Self>) -> Result<Self, String> {
+        let mut parts = parts.into_iter();
+        let mut whole = parts.next().ok_or("it has no part")?;
+        parts.try_for_each(|part| whole.join(part))?;
+        Ok(whole)
+    }
+
+    fn join(&mut self, part: Self) -> Result<(), String> {
         let Self { at, balances, approvals, settled } = part;
         if at != self.at {
             return Err(format!("it is a part of the checkpoint at height {}, not {}", at.height, self.at.height));
@@ -95,17 +102,6 @@ impl Checkpoint {
         self.approvals.extend(approvals);
         self.settled.extend(settled);
         Ok(())
-    }
-
-    /// All of it, from its parts.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::join`]; also where there is no part.
-    pub fn joined(parts: Vec<Self>) -> Result<Self, String> {
-        let mut parts = parts.into_iter();
-        let mut whole = parts.next().ok_or("it has no part")?;
-        parts.try_for_each(|part| whole.join(part))?;
-        Ok(whole)
     }
 
     /// Forgets what `memory` has forgotten since, and puts the rest in the order in which it came about.

@@ -128,6 +128,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// The seq of the last.
+    pub fn last(&self) -> Seq {
+        Seq(self.first.0.saturating_add((self.operations.len() as u64).saturating_sub(1)))
+    }
+
     /// The entries one by one.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         let seqs = (self.first.0..).map(Seq);

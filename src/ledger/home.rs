@@ -4,6 +4,7 @@
 //! Its state may run ahead of the store: every effect that tells of it stands behind the record that makes it durable.
 
 mod decide;
+mod limits;
 mod open;
 mod waiting;
 
@@ -21,45 +22,11 @@ use super::request::{Answer, Approval, Request, Ticket, Wait};
 use super::settled_at::SettledAt;
 use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
+pub use limits::HomeLimits;
 use waiting::Place;
 
 /// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).
 pub type Mark = u64;
-
-/// Bounds of a [`Home`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HomeLimits {
-    /// Unsettled entries; beyond it new transfers get `busy`.
-    pub log_entries_max: usize,
-    /// Requests that wait for a settlement; beyond it `busy`.
-    pub waiting_max: usize,
-    /// Outcomes remembered for exactly-once.
-    pub ids_remembered_max: usize,
-    /// Size of a block, and of the log that one PROMISE offers, in bytes.
-    pub block_bytes_max: usize,
-    /// Settle once so many entries are unsettled; `None` leaves settlement to shortage and to those who ask.
-    pub settle_at_entries: Option<usize>,
-    /// Write a checkpoint once so many entries were settled after the last, at any node. More where a checkpoint is
-    /// large: one is never written for fewer entries than two for each account and one for each four remembered ids.
-    pub checkpoint_entries: usize,
-    /// Accounts, remembered ids and blocks in one part of a checkpoint. It is written along with what clients wait for,
-    /// and must not delay that by more than a moment.
-    pub checkpoint_part_rows: usize,
-}
-
-impl Default for HomeLimits {
-    fn default() -> Self {
-        Self {
-            log_entries_max: 100_000,
-            waiting_max: 10_000,
-            ids_remembered_max: 1_000_000,
-            block_bytes_max: 8 << 20,
-            settle_at_entries: Some(10_000),
-            checkpoint_entries: 250_000,
-            checkpoint_part_rows: 4_096,
-        }
-    }
-}
 
 /// What a [`Home`] asks of its shell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

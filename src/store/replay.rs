@@ -142,7 +142,7 @@ impl<'a> Replay<'a> {
         (self.parent, self.next) = (Some(block.hash()), height.next());
         if let Some(run) = block.run_of(self.me).filter(|run| run.first > self.tail_seq) {
             // Above the checkpoint the check of the block saw to that.
-            let last = Seq(run.first.0.saturating_add(run.operations.len() as u64 - 1));
+            let last = run.last();
             if last > self.bank.watermark(self.me) {
                 return Err(fault(format!("it holds entry {last} of this node, which the checkpoint does not know")));
             }
