@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView};
 use crate::effect::{HaltReason, Record};
-use crate::store::{Head, Journal, StoreError, StoreHost, Write};
+use crate::store::{Head, Journal, Plan, StoreError, StoreHost};
 
 /// Bounds and delays of Persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct PersistenceActor {
 
 /// The write that the store has, and who hears when it is done.
 struct UnderWay {
-    write: Arc<Write>,
+    plan: Arc<Plan>,
     acks: Vec<(Recipient<Durable>, u64)>,
 }
 
@@ -113,16 +113,16 @@ impl PersistenceActor {
     }
 
     fn write_records(&mut self, records: Vec<Record>, acks: Vec<(Recipient<Durable>, u64)>, ctx: &mut Context<Self>) {
-        let write = Arc::new(self.journal.write(records));
-        debug!(number = write.number, requests = acks.len(), "writing");
-        self.under_way = Some(UnderWay { write, acks });
+        let plan = Arc::new(self.journal.plan(records));
+        debug!(number = plan.number, requests = acks.len(), "writing");
+        self.under_way = Some(UnderWay { plan, acks });
         self.write(ctx);
     }
 
     /// Gives the store the write that is under way: the first time, or again, identical (R13).
     fn write(&mut self, ctx: &mut Context<Self>) {
-        let Some(UnderWay { write, .. }) = &self.under_way else { return };
-        let written = self.store.write(write.clone()).into_actor(self);
+        let Some(UnderWay { plan, .. }) = &self.under_way else { return };
+        let written = self.store.write(plan.clone()).into_actor(self);
         ctx.spawn(written.map(|result, actor, ctx| match result {
             Ok(()) => {
                 actor.failures = 0;

@@ -10,7 +10,7 @@ use super::*;
 use crate::effect::Record;
 use crate::ledger::{Block, Checkpoint, Memory, SettledAt};
 use crate::paxos::BlocksRequest;
-use crate::store::{Disk, RecoverOptions, Recovered, Store, StoreFuture, Stream};
+use crate::store::{Disk, RecoverOptions, Recovered, Store, StoreFuture, Stream, Write};
 use crate::types::{Epoch, Height, Incarnation, Seq};
 
 const RETRY: Duration = Duration::from_secs(10);
@@ -59,8 +59,8 @@ impl StoreHost for Script {
         unreachable!("Persistence gets a store that was recovered")
     }
 
-    fn write(&mut self, write: Arc<Write>) -> StoreFuture<()> {
-        let (reply_to, reply) = oneshot::channel();
+    fn write(&mut self, plan: Arc<Plan>) -> StoreFuture<()> {
+        let (write, (reply_to, reply)) = (Arc::new(plan.encode()), oneshot::channel());
         self.0.borrow_mut().writes.push((write, Some(reply_to)));
         Box::pin(async { reply.await.expect("the test ends every call") })
     }

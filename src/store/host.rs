@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
-use super::{RecoverOptions, Recovered, Store, StoreError, Write, read_blocks, recover};
+use super::{Plan, RecoverOptions, Recovered, Store, StoreError, read_blocks, recover};
 use crate::ledger::Block;
 use crate::paxos::BlocksRequest;
 use crate::types::Epoch;
@@ -20,7 +20,7 @@ pub trait StoreHost: 'static {
     /// Takes the store over and loads what it holds.
     fn recover(&mut self, options: RecoverOptions) -> StoreFuture<Recovered>;
     /// Makes one write durable.
-    fn write(&mut self, write: Arc<Write>) -> StoreFuture<()>;
+    fn write(&mut self, plan: Arc<Plan>) -> StoreFuture<()>;
     /// Looks whether this process still owns the store.
     fn check_epoch(&mut self, epoch: Epoch) -> StoreFuture<()>;
     /// Lets go of the store, after the calls under way; over once it is closed. No call may follow.
@@ -81,8 +81,8 @@ impl StoreHost for StoreThread {
         self.call(move |store| recover(store, &options))
     }
 
-    fn write(&mut self, write: Arc<Write>) -> StoreFuture<()> {
-        self.call(move |store| store.write(&write))
+    fn write(&mut self, plan: Arc<Plan>) -> StoreFuture<()> {
+        self.call(move |store| store.write(&plan.encode()))
     }
 
     fn close(&mut self) -> LocalBoxFuture<'static, ()> {

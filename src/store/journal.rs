@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::{Payload, Plan};
 use super::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
 use super::{Append, Stream, Write, field};
 use crate::effect::{Record, Slot};
@@ -148,7 +149,7 @@ struct Draft {
     refused: Vec<(u64, Vec<Refusal>)>,
     /// The last word on the slot, if anything was said about it.
     slot: Option<Option<Slot>>,
-    fields: BTreeMap<String, Option<Vec<u8>>>,
+    fields: BTreeMap<String, Option<Payload>>,
 }
 
 /// The write that creates a store.
@@ -198,11 +199,19 @@ impl Journal {
         self.epoch
     }
 
+    /// As [`Journal::plan`], encoded.
+    ///
+    /// # Panics
+    /// As it does.
+    pub fn write(&mut self, records: Vec<Record>) -> Write {
+        self.plan(records).encode()
+    }
+
     /// One write of all `records`, in their order.
     ///
     /// # Panics
     /// Where the records do not follow on those before: a fault of this program, and better found here than stored.
-    pub fn write(&mut self, records: Vec<Record>) -> Write {
+    pub fn plan(&mut self, records: Vec<Record>) -> Plan {
         let before = self.head.clone();
         let mut draft = Draft::default();
         for record in records {
@@ -238,13 +247,13 @@ impl Journal {
                 *horizon = id.max(*horizon);
                 let name = horizon_field(owner);
                 let bytes = record::encode(&name, Kind::Horizon, &Horizon { id: *horizon });
-                draft.fields.insert(name, Some(bytes));
+                draft.fields.insert(name, Some(Payload::Encoded(bytes)));
                 self.head.horizons = self.horizons.len() as u64;
             }
             Record::Peer { node, incarnation } => {
                 let name = peer_field(node);
                 let bytes = record::encode(&name, Kind::Peer, &Peer { incarnation });
-                draft.fields.insert(name, Some(bytes));
+                draft.fields.insert(name, Some(Payload::Encoded(bytes)));
                 self.peers.insert(node, incarnation);
                 self.head.peers = self.peers.len() as u64;
             }
@@ -288,41 +297,40 @@ impl Journal {
         self.head.promise = self.head.promise.max(Some(ballot));
     }
 
-    fn take_part(&mut self, part: &Checkpoint) -> Append {
+    fn take_part(&mut self, part: Checkpoint) -> Append<Payload> {
         let after = self.head.last_state_record();
         self.head.state_last += 1;
-        let id = self.head.state_last;
-        let bytes = record::encode(&Stream::State.key(id), Kind::Checkpoint, part);
-        Append { stream: Stream::State, after, id, bytes }
+        Append { stream: Stream::State, after, id: self.head.state_last, bytes: Payload::Checkpoint(part) }
     }
 
-    fn put_together(&mut self, before: &Head, draft: Draft) -> Write {
+    fn put_together(&mut self, before: &Head, draft: Draft) -> Plan {
         let Draft { blocks, log, refused, slot, mut fields } = draft;
         let mut appends = Vec::new();
-        for block in &blocks {
+        for block in blocks {
             let id = block.height().0;
-            let bytes = record::encode(&Stream::Chain.key(id), Kind::Block, block);
-            appends.push(Append { stream: Stream::Chain, after: Some(id - 1), id, bytes });
+            let (after, bytes) = (Some(id - 1), Payload::Block(block));
+            appends.push(Append { stream: Stream::Chain, after, id, bytes });
         }
         // What is settled, or forgotten, by the very write that would store it, is not stored at all.
         if let (Some(batch), Some(id)) = (log, self.head.last_log_record()) {
-            let bytes = record::encode(&Stream::Log.key(id), Kind::Log, &batch);
-            appends.push(Append { stream: Stream::Log, after: before.last_log_record(), id, bytes });
+            let (after, bytes) = (before.last_log_record(), Payload::Log(batch));
+            appends.push(Append { stream: Stream::Log, after, id, bytes });
         }
         let mut after = before.last_refused_record();
         for (id, refusals) in refused {
             if id >= self.head.refused_first {
-                let bytes = record::encode(&Stream::Refused.key(id), Kind::Refused, &RefusedBatch { refusals });
+                let bytes = Payload::Refused(RefusedBatch { refusals });
                 appends.push(Append { stream: Stream::Refused, after, id, bytes });
                 after = Some(id);
             }
         }
         let mut trims = Vec::new();
         if let Some(part) = self.unwritten.parts.pop_front() {
-            appends.push(self.take_part(&part));
+            let height = part.at.height;
+            appends.push(self.take_part(part));
             if self.unwritten.parts.is_empty() {
                 let Unwritten { first, .. } = self.unwritten;
-                self.head.saved = Some(Saved { height: part.at.height, first, last: self.head.state_last });
+                self.head.saved = Some(Saved { height, first, last: self.head.state_last });
                 trims.push((Stream::State, first));
             }
         }
@@ -333,12 +341,11 @@ impl Journal {
             trims.push((Stream::Refused, self.head.refused_first));
         }
         if let Some(slot) = slot {
-            let bytes = slot.map(|slot| record::encode(field::SLOT, Kind::Slot, &slot));
-            fields.insert(field::SLOT.to_owned(), bytes);
+            fields.insert(field::SLOT.to_owned(), slot.map(Payload::Slot));
         }
         self.head.write += 1;
         let head_bytes = record::encode(field::HEAD, Kind::Head, &self.head);
-        fields.insert(field::HEAD.to_owned(), Some(head_bytes.clone()));
+        fields.insert(field::HEAD.to_owned(), Some(Payload::Encoded(head_bytes.clone())));
         let head_before = Some(std::mem::replace(&mut self.head_bytes, head_bytes));
         Write { epoch: self.epoch, number: self.head.write, head_before, appends, trims, fields }
     }

@@ -16,6 +16,7 @@ mod check;
 pub mod host;
 pub mod journal;
 pub mod memory;
+pub mod plan;
 pub mod record;
 pub mod recover;
 pub mod redb;
@@ -27,6 +28,7 @@ pub use audit::{Audit, audit};
 pub use host::{StoreFuture, StoreHost, StoreThread};
 pub use journal::{Accepted, Head, Journal, Saved};
 pub use memory::{Disk, Fault, MemoryStore};
+pub use plan::Plan;
 pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
 pub use redis::{RedisAddress, RedisCredentials, RedisMemory, RedisPlace, RedisStore, RedisTls, RedisTlsError};
@@ -81,9 +83,9 @@ pub mod field {
     pub const HORIZON: &str = "horizon/";
 }
 
-/// One record to append.
+/// One record to append; `B` is what its bytes are, or will be made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Append {
+pub struct Append<B = Vec<u8>> {
     /// To which stream.
     pub stream: Stream,
     /// The id of the stream's last record before this one; `None` where the stream holds no record.
@@ -91,12 +93,12 @@ pub struct Append {
     /// The new record's id.
     pub id: u64,
     /// The record.
-    pub bytes: Vec<u8>,
+    pub bytes: B,
 }
 
 /// One atomic change of a store (R8). Appends come first, then trims: what a write both appends and trims is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Write {
+pub struct Write<B = Vec<u8>> {
     /// The epoch under which the store was taken.
     pub epoch: Epoch,
     /// Writes are numbered densely over the store's whole life; creation is 1.
@@ -105,11 +107,11 @@ pub struct Write {
     /// that a store has to do to know that this write is the next, since a head names its write's number.
     pub head_before: Option<Vec<u8>>,
     /// The records to append, by stream and id.
-    pub appends: Vec<Append>,
+    pub appends: Vec<Append<B>>,
     /// Of which streams all records below which id go.
     pub trims: Vec<(Stream, u64)>,
     /// The fields to set, or with `None` to delete; always the head, never the epoch.
-    pub fields: BTreeMap<String, Option<Vec<u8>>>,
+    pub fields: BTreeMap<String, Option<B>>,
 }
 
 /// A container of bytes that one process at a time owns. Its calls block; one that blocks for long lives on a thread

@@ -14,7 +14,7 @@ use paxos_banking::paxos::BlocksRequest;
 use paxos_banking::store::memory::Image;
 use paxos_banking::store::record::{self, Kind};
 use paxos_banking::store::{
-    Disk, Head, MemoryStore, RecoverOptions, Recovered, Store, StoreError, StoreFuture, StoreHost, Stream, Write,
+    Disk, Head, MemoryStore, Plan, RecoverOptions, Recovered, Store, StoreError, StoreFuture, StoreHost, Stream, Write,
     field, read_blocks, recover,
 };
 use paxos_banking::types::{Epoch, NodeId};
@@ -295,7 +295,8 @@ impl StoreHost for SimHost {
         async move { recovered }.boxed_local()
     }
 
-    fn write(&mut self, write: Arc<Write>) -> StoreFuture<()> {
+    fn write(&mut self, plan: Arc<Plan>) -> StoreFuture<()> {
+        let write = Arc::new(plan.encode());
         let health = self.disk.0.health.get();
         let (write_delay, sync_delay) = (self.delay(), self.delay());
         let fails = self.entropy.below(1_000) < health.fails_permille;
