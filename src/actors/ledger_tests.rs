@@ -303,7 +303,7 @@ async fn a_block_is_composed_from_what_was_collected_on_the_durable_state() {
     ledger.do_send(Apply(first.clone()));
     let operations = vec![transfer(5, "C", "A", 9)];
     let offer = LogOffer { first: Seq(1), operations: operations.clone(), truncated: false };
-    let candidate = |log| Candidate { accepted: None, log };
+    let candidate = |log| Arc::new(Candidate { accepted: None, log });
     let candidates = BTreeMap::from([(node("A"), candidate(LogOffer::default())), (node("C"), candidate(offer))]);
     ledger.do_send(Compose { collection: CollectionNumber(3), candidates });
     probes.see([Seen::Persist(vec![Record::Block(first.clone())])]).await;

@@ -109,7 +109,7 @@ pub struct Compose {
     /// The collection that they belong to.
     pub collection: CollectionNumber,
     /// What each node promised and offered.
-    pub candidates: BTreeMap<NodeId, Candidate>,
+    pub candidates: BTreeMap<NodeId, Arc<Candidate>>,
 }
 
 /// Ledger to Proposer: this one.

@@ -61,7 +61,7 @@ fn own(message: Message) -> Seen {
 }
 
 fn compose(heard: &[&str]) -> Seen {
-    let candidate = |name: &&str| (node(name), Candidate { accepted: None, log: LogOffer::default() });
+    let candidate = |name: &&str| (node(name), Arc::new(Candidate { accepted: None, log: LogOffer::default() }));
     Compose { collection: CollectionNumber(1), candidates: heard.iter().map(candidate).collect() }.into()
 }
 

@@ -1,5 +1,6 @@
 //! Which block to propose, out of what a collection brought (R4).
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -47,13 +48,14 @@ pub struct Composition {
 /// changes comes along: it was tried for that.
 pub fn compose(
     bank: &Bank,
-    candidates: &BTreeMap<NodeId, Candidate>,
+    candidates: &BTreeMap<NodeId, impl Borrow<Candidate>>,
     majority: usize,
     block_bytes_max: usize,
 ) -> (Composition, Option<Delta>) {
+    let candidates: Vec<(NodeId, &Candidate)> = candidates.iter().map(|(node, one)| (*node, one.borrow())).collect();
     let mut excluded = BTreeMap::new();
     let mut highest: Option<(Ballot, &Arc<Block>, Delta)> = None;
-    for (node, candidate) in candidates {
+    for (node, candidate) in &candidates {
         let Some((ballot, block)) = &candidate.accepted else { continue };
         match bank.check(block) {
             Ok(delta) if highest.as_ref().is_none_or(|(best, ..)| ballot > best) => {

@@ -8,6 +8,7 @@ mod limits;
 mod open;
 mod waiting;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -220,16 +221,15 @@ impl Home {
 
     /// Tries a proposed block on this node's state.
     pub fn check(&mut self, block: &Block) -> Result<(), BlockFault> {
-        // A block names the state that it follows on. What was found of it on that state is so still.
-        let is_next = block.height() == self.bank.height().next();
-        if !is_next || !self.checked.0.as_ref().is_some_and(|delta| delta.is_of(block)) {
+        // What was found of it on this state is so still: the next block that is applied takes it away.
+        if !self.checked.0.as_ref().is_some_and(|delta| delta.is_of(block)) {
             self.checked.0 = Some(self.bank.check(block)?);
         }
         Ok(())
     }
 
     /// Which block to propose, given what a collection brought.
-    pub fn compose(&mut self, candidates: &BTreeMap<NodeId, Candidate>) -> Composition {
+    pub fn compose(&mut self, candidates: &BTreeMap<NodeId, impl Borrow<Candidate>>) -> Composition {
         let (composition, delta) = compose(&self.bank, candidates, self.majority, self.limits.block_bytes_max);
         self.checked.0 = delta;
         composition

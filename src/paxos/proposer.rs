@@ -43,7 +43,7 @@ pub enum ProposerAction {
     /// Send to a node, possibly this one.
     Send(NodeId, Message),
     /// Ask the Ledger which block these PROMISEs give; the answer comes back by [`Proposer::on_composed`].
-    Compose(CollectionNumber, BTreeMap<NodeId, Candidate>),
+    Compose(CollectionNumber, BTreeMap<NodeId, Arc<Candidate>>),
     /// Tell this node's learner what is proposed, before anybody can vote for it.
     Proposed(Ballot, Arc<Block>),
     /// Tell the Ledger that the collection it asked for is over.
@@ -67,7 +67,7 @@ struct Peer {
 struct Collection {
     prepare: Prepare,
     began: Mark,
-    promises: BTreeMap<NodeId, Candidate>,
+    promises: BTreeMap<NodeId, Arc<Candidate>>,
     /// Nodes whose PROMISE does not count, because their vote does not fit this node's state.
     excluded: BTreeSet<NodeId>,
     grace_started: bool,
@@ -170,7 +170,7 @@ impl Proposer {
         let Promise { ballot, height, collection, accepted, log } = promise;
         // R6: only the current ballot, height and collection count.
         let current = Prepare { ballot, height, collection };
-        let candidate = Candidate { accepted: accepted.map(|slot| (slot.ballot, slot.block)), log };
+        let candidate = Arc::new(Candidate { accepted: accepted.map(|slot| (slot.ballot, slot.block)), log });
         match std::mem::replace(&mut self.phase, Phase::Quiet) {
             Phase::Preparing(mut under_way) if under_way.prepare == current && from == self.me => {
                 self.ballot = Some(ballot);
