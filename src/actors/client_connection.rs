@@ -35,7 +35,6 @@ mod socket;
 pub(crate) use pulse::Pulse;
 
 /// What a client's connection needs of its node.
-#[derive(Clone)]
 #[expect(missing_docs, reason = "each field takes the message of its type")]
 pub struct ClientPorts {
     pub submit: Recipient<Submit>,
@@ -58,7 +57,7 @@ pub struct Service {
     /// Its bank.
     pub genesis: Arc<Genesis>,
     /// The way to its roles.
-    pub ports: ClientPorts,
+    pub ports: Arc<ClientPorts>,
     /// How many searches of the whole chain may run at once, over all connections.
     pub searches: Arc<Semaphore>,
 }

@@ -9,6 +9,7 @@ mod wiring;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message, Recipient};
@@ -247,8 +248,8 @@ impl Node {
     }
 
     /// What serves clients of this node; `status` is its Board.
-    pub fn client_ports(&self, status: Recipient<ReadStatus>) -> ClientPorts {
-        ClientPorts {
+    pub fn client_ports(&self, status: Recipient<ReadStatus>) -> Arc<ClientPorts> {
+        Arc::new(ClientPorts {
             submit: self.ledger.clone().recipient(),
             open: self.ledger.clone().recipient(),
             stop_waiting: self.ledger.clone().recipient(),
@@ -259,7 +260,7 @@ impl Node {
             blocks: self.persistence.clone().recipient(),
             head: self.persistence.clone().recipient(),
             status,
-        }
+        })
     }
 
     /// Runs a settlement now, if there is anything to settle.

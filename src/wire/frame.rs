@@ -16,6 +16,12 @@ use crate::codec::{self, DecodeError};
 /// The bytes of a frame's length.
 const LENGTH_BYTES: usize = 4;
 
+/// So much room for a frame is made before it comes.
+const ANNOUNCED_BYTES_MAX: usize = 1 << 13;
+
+/// What one read may take off a socket, which is many small frames, or the beginning of a large one.
+pub(crate) const READ_BYTES: usize = 1 << 13;
+
 /// What a reader grants to the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLimits {
@@ -67,9 +73,9 @@ pub async fn read_frame(from: &mut (impl AsyncRead + Unpin), limits: &FrameLimit
     if bytes > bytes_max {
         return Err(FrameError::TooLong { bytes, max: bytes_max });
     }
-    let mut frame = Vec::new();
+    // Grows with what comes: an announced length alone takes no memory to speak of.
+    let mut frame = Vec::with_capacity(bytes.min(ANNOUNCED_BYTES_MAX));
     let mut rest = from.take(bytes as u64);
-    // Grows with what comes: an announced length alone takes no memory.
     timeout(finish, rest.read_to_end(&mut frame)).await.map_err(|_| FrameError::Slow(finish))??;
     if frame.len() < bytes {
         return Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into()));

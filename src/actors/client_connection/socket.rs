@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::dev::RecipientRequest;
 use actix::{Message as ActixMessage, Recipient};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ use crate::ledger::{Opening, Wait};
 use crate::wire::client::{
     Ask, CALL_LIMITS, CLIENT_PROTOCOL_VERSION, Call, FailureCode, Reply, TRANSFERS_MAX, Told, Transfer,
 };
-use crate::wire::frame::{frame_of, read_value};
+use crate::wire::frame::{READ_BYTES, frame_of, read_value};
 use crate::wire::{FrameError, FrameLimits};
 
 /// A client that takes no byte of a reply for so long is gone, or might as well be.
@@ -70,7 +70,7 @@ pub(super) async fn write(
 
 /// Takes calls off the socket, in order.
 pub(super) struct Reader {
-    from: OwnedReadHalf,
+    from: BufReader<OwnedReadHalf>,
     service: Service,
     answers: mpsc::Sender<Vec<u8>>,
     connection: Connection,
@@ -93,6 +93,7 @@ impl Reader {
         let (questions, asked) = mpsc::channel(WINDOW / QUESTION);
         let answerer = Answerer { service: service.clone(), asked, replies: answers.clone() };
         let answerer = Task::spawn(answerer.run());
+        let from = BufReader::with_capacity(READ_BYTES, from);
         Self { from, service, answers, connection, pulse, questions, last_slot: 0, _answerer: answerer }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -27,7 +27,7 @@ use crate::paxos::message::PROTOCOL_VERSION;
 use crate::paxos::{Hello, Message, Refused};
 use crate::text::brief;
 use crate::types::NodeId;
-use crate::wire::frame::frame_of;
+use crate::wire::frame::{READ_BYTES, frame_of};
 use crate::wire::{FrameError, read_frame};
 
 /// Longest reason that is sent, or logged of a peer's, in characters.
@@ -176,7 +176,7 @@ async fn answer(
 }
 
 struct Connection {
-    from: OwnedReadHalf,
+    from: BufReader<OwnedReadHalf>,
     to: OwnedWriteHalf,
     timing: NetworkTiming,
 }
@@ -186,7 +186,7 @@ impl Connection {
         // Frames are whole messages, and somebody waits for each.
         stream.set_nodelay(true).map_err(FrameError::Io)?;
         let (from, to) = stream.into_split();
-        Ok(Self { from, to, timing })
+        Ok(Self { from: BufReader::with_capacity(READ_BYTES, from), to, timing })
     }
 
     async fn send(&mut self, message: &Message) -> Result<(), Ended> {
@@ -244,7 +244,7 @@ impl Connection {
     }
 }
 
-async fn receive(mut from: OwnedReadHalf, port: &LinkPort, timing: &NetworkTiming) -> Ended {
+async fn receive(mut from: BufReader<OwnedReadHalf>, port: &LinkPort, timing: &NetworkTiming) -> Ended {
     loop {
         let message = match read_frame(&mut from, &timing.message_limits()).await {
             Ok(frame) => codec::decode::<Message>(&frame),
