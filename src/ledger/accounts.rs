@@ -6,12 +6,13 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Index;
 
+use indexmap::IndexMap;
+
 use crate::types::AccountId;
 
-/// Its own order is never looked at, so that a seed of its own for each process changes nothing: it keeps those who
-/// choose account names from choosing names that collide.
-#[expect(clippy::disallowed_types, reason = "it is asked for single keys, and never gone through")]
-type Places = std::collections::HashMap<AccountId, u32, foldhash::fast::RandomState>;
+/// In the order in which accounts came, wherever their hashes are: a seed of its own for each process changes nothing, and
+/// keeps those who choose account names from choosing names that collide.
+type Slots<V> = IndexMap<AccountId, V, foldhash::fast::RandomState>;
 
 /// Values that are different above a table; sorted before anybody sees them.
 #[expect(clippy::disallowed_types, reason = "what is taken out of it is sorted")]
@@ -20,20 +21,29 @@ type Changed<V> = std::collections::HashMap<Place, V, foldhash::fast::RandomStat
 /// One value for each of some accounts. Accounts come, and none goes.
 #[derive(Clone)]
 pub struct Accounts<V> {
-    places: Places,
-    slots: Vec<(AccountId, V)>,
+    slots: Slots<V>,
     /// The places of `slots`, in account order.
-    order: Vec<u32>,
+    order: Vec<Place>,
 }
 
 /// Where an account's value is, for as long as the table is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(u32);
 
+impl Place {
+    fn new(index: usize) -> Self {
+        Self(u32::try_from(index).expect("memory ends before 2^32 accounts"))
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl<V> Accounts<V> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { places: Places::default(), slots: Vec::new(), order: Vec::new() }
+        Self { slots: Slots::default(), order: Vec::new() }
     }
 
     /// How many accounts there are.
@@ -48,49 +58,49 @@ impl<V> Accounts<V> {
 
     /// Where the value of an account is.
     pub fn place(&self, account: AccountId) -> Option<Place> {
-        self.places.get(&account).copied().map(Place)
+        self.slots.get_index_of(&account).map(Place::new)
     }
 
     /// The account and the value at a place of this table.
-    pub fn at(&self, Place(place): Place) -> &(AccountId, V) {
-        &self.slots[place as usize]
+    pub fn at(&self, place: Place) -> (AccountId, &V) {
+        let (account, value) = slot_at(&self.slots, place);
+        (*account, value)
     }
 
     /// The value at a place of this table.
-    pub fn at_mut(&mut self, Place(place): Place) -> &mut V {
-        &mut self.slots[place as usize].1
+    pub fn at_mut(&mut self, place: Place) -> &mut V {
+        &mut self.slots[place.index()]
     }
 
     /// All places, oldest account first.
     pub fn places(&self) -> impl Iterator<Item = (Place, &V)> {
-        (0..).map(Place).zip(self.slots.iter().map(|(_, value)| value))
+        (0..).map(Place).zip(self.slots.values())
     }
 
     /// The value of an account.
     pub fn get(&self, account: &AccountId) -> Option<&V> {
-        self.place(*account).map(|place| &self.at(place).1)
+        self.slots.get(account)
     }
 
     /// The value of an account, to be changed.
     pub fn get_mut(&mut self, account: &AccountId) -> Option<&mut V> {
-        self.place(*account).map(|place| self.at_mut(place))
+        self.slots.get_mut(account)
     }
 
     /// True where the account is in the table.
     pub fn contains_key(&self, account: &AccountId) -> bool {
-        self.places.contains_key(account)
+        self.slots.contains_key(account)
     }
 
     /// Sets the value of an account, and returns the one before.
     pub fn insert(&mut self, account: AccountId, value: V) -> Option<V> {
-        if let Some(before) = self.get_mut(&account) {
-            return Some(std::mem::replace(before, value));
+        let (index, before) = self.slots.insert_full(account, value);
+        if before.is_none() {
+            let slots = &self.slots;
+            let at = self.order.partition_point(|other| *slot_at(slots, *other).0 < account);
+            self.order.insert(at, Place::new(index));
         }
-        let place = self.append(account, value);
-        let slots = &self.slots;
-        let at = self.order.partition_point(|other| slots[*other as usize].0 < account);
-        self.order.insert(at, place);
-        None
+        before
     }
 
     /// Where the value of an account is; where it has none, `V`'s default becomes it.
@@ -106,14 +116,11 @@ impl<V> Accounts<V> {
 
     /// All accounts with their values, in account order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&AccountId, &V)> + Clone {
-        self.order.iter().map(|place| {
-            let (account, value) = &self.slots[*place as usize];
-            (account, value)
-        })
+        self.order.iter().map(|place| slot_at(&self.slots, *place))
     }
 
     /// All accounts with their values, in no order that means anything.
-    pub fn unordered(&self) -> impl ExactSizeIterator<Item = &(AccountId, V)> {
+    pub fn unordered(&self) -> impl ExactSizeIterator<Item = (&AccountId, &V)> {
         self.slots.iter()
     }
 
@@ -121,13 +128,10 @@ impl<V> Accounts<V> {
     pub fn values(&self) -> impl ExactSizeIterator<Item = &V> + Clone {
         self.iter().map(|(_, value)| value)
     }
+}
 
-    fn append(&mut self, account: AccountId, value: V) -> u32 {
-        let place = u32::try_from(self.slots.len()).expect("memory ends before 2^32 accounts");
-        self.places.insert(account, place);
-        self.slots.push((account, value));
-        place
-    }
+fn slot_at<V>(slots: &Slots<V>, place: Place) -> (&AccountId, &V) {
+    slots.get_index(place.index()).expect("places stay as long as their table")
 }
 
 impl<V> Default for Accounts<V> {
@@ -139,19 +143,10 @@ impl<V> Default for Accounts<V> {
 impl<V> FromIterator<(AccountId, V)> for Accounts<V> {
     /// Of an account that comes twice the last value counts.
     fn from_iter<I: IntoIterator<Item = (AccountId, V)>>(values: I) -> Self {
-        let mut accounts = Self::new();
-        for (account, value) in values {
-            match accounts.get_mut(&account) {
-                Some(before) => *before = value,
-                None => {
-                    let place = accounts.append(account, value);
-                    accounts.order.push(place);
-                }
-            }
-        }
-        let slots = &accounts.slots;
-        accounts.order.sort_unstable_by_key(|place| slots[*place as usize].0);
-        accounts
+        let slots: Slots<V> = values.into_iter().collect();
+        let mut order: Vec<Place> = (0..slots.len()).map(Place::new).collect();
+        order.sort_unstable_by_key(|place| *slot_at(&slots, *place).0);
+        Self { slots, order }
     }
 }
 
@@ -217,7 +212,7 @@ impl<'a, V: Copy> Overlay<'a, V> {
 
     pub(super) fn get(&self, spot: Spot) -> Option<V> {
         match spot {
-            Spot::Below(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| self.below.at(place).1)),
+            Spot::Below(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| *self.below.at(place).1)),
             Spot::Added(account) => self.added.get(&account).copied(),
         }
     }

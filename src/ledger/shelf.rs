@@ -15,6 +15,8 @@ pub(super) struct Shelf {
     pub(super) horizon: Option<TransferId>,
     /// Of one account alone: ids that were each greater than all before, in order. Most are, and come in at the end.
     recent: VecDeque<(TransferId, Known)>,
+    /// The last id of `recent`. Most that are looked up are greater, and known to be new without a look at those.
+    last: Option<TransferId>,
     /// All others.
     pub(super) others: BTreeMap<(TransferId, AccountId), Known>,
 }
@@ -39,8 +41,8 @@ impl Shelf {
 
     /// Where among the recent ones an id is, or where it would belong: most are greater than all, and found at once.
     fn place(&self, id: TransferId) -> Result<usize, usize> {
-        match self.recent.back() {
-            Some((last, _)) if id <= *last => self.recent.binary_search_by_key(&id, |(known, _)| *known),
+        match self.last {
+            Some(last) if id <= last => self.recent.binary_search_by_key(&id, |(known, _)| *known),
             _ => Err(self.recent.len()),
         }
     }
@@ -57,6 +59,7 @@ impl Shelf {
         match self.place(key.0) {
             Ok(place) => Some(std::mem::replace(&mut self.recent[place].1, known)),
             Err(place) if of_one && place == self.recent.len() && !self.others.contains_key(&key) => {
+                self.last = Some(key.0);
                 self.recent.push_back((key.0, known));
                 None
             }
@@ -98,6 +101,7 @@ impl Shelf {
             }
         }
         stay.into_iter().rev().for_each(|known| self.recent.push_front(known));
+        self.last = self.recent.back().map(|(id, _)| *id);
         forgotten
     }
 }
