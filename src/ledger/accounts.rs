@@ -35,7 +35,7 @@ impl Place {
         Self(u32::try_from(index).expect("memory ends before 2^32 accounts"))
     }
 
-    fn index(self) -> usize {
+    pub(super) fn index(self) -> usize {
         self.0 as usize
     }
 }

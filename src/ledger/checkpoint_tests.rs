@@ -54,6 +54,16 @@ fn what_it_tells_is_the_state_less_the_entries_that_the_blocks_tell() {
 }
 
 #[test]
+fn what_it_tells_of_an_opening_is_an_opening() {
+    let (genesis, opened) = (genesis(2), account(7));
+    let (bank, mut memory, settled_at) = state(&genesis, 1);
+    let opening = Operation { id: 9.into(), action: Action::Open { account: opened } };
+    memory.approved(&opening, Seq(3), true);
+    let parts = Checkpoint::parts(&bank, &memory, &settled_at, (Seq(3), Height(1)), 100);
+    assert!(parts[0].approvals.contains(&(Seq(3), opening)) && parts[0].approvals.contains(&(Seq(1), transfer(1))));
+}
+
+#[test]
 fn what_was_forgotten_since_is_not_remembered_again() {
     let genesis = genesis(2);
     let mut checkpoint = whole(&genesis, 2, 4);

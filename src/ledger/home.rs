@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::accounts::Accounts;
+use super::aside::Aside;
 use super::bank::{Bank, BlockFault, Delta, EntryFault};
 use super::block::Block;
 use super::checkpoint::Checkpoint;
@@ -101,24 +102,8 @@ pub struct Home {
     settling: bool,
     /// How many entries the chain held at the last checkpoint.
     saved: u64,
-    checked: Checked,
-}
-
-/// What the last check of a block found, so that applying that block need not find it again. It is no part of the state:
-/// with it or without it, the same happens.
-#[derive(Clone, Debug, Default)]
-struct Checked(Option<Delta>);
-
-impl PartialEq for Checked {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Checked {}
-
-impl std::hash::Hash for Checked {
-    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+    /// What the last check of a block found, so that applying that block need not find it again.
+    checked: Aside<Option<Delta>>,
 }
 
 /// What one step appends, so that it becomes one record of each kind however many requests it decides.
@@ -163,7 +148,7 @@ impl Home {
             settled_at,
             settling: false,
             saved,
-            checked: Checked::default(),
+            checked: Aside::default(),
         };
         for operation in log {
             home.append(operation).ok_or(home.last_seq().next())?;

@@ -1,11 +1,13 @@
 //! Exactly once: what was answered to which id, within bounds that one client cannot exhaust for another (R10).
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Place};
+use super::aside::Aside;
 use super::entry::{Action, Operation};
+use super::fullest::Fullest;
 use super::request::Reason;
 use super::shelf::Shelf;
 use crate::types::{AccountId, Amount, Seq, TransferId};
@@ -75,6 +77,16 @@ pub enum Outcome {
     Refused(Box<Reason>, u64),
 }
 
+impl Outcome {
+    /// Of an approval.
+    pub(super) fn seq(&self) -> Option<Seq> {
+        match self {
+            Self::Approved(seq) => Some(*seq),
+            Self::Refused(..) => None,
+        }
+    }
+}
+
 /// What the memory says of an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
@@ -95,7 +107,8 @@ type Owner = Option<AccountId>;
 /// What identifies a request: its id, and the account that it debits or opens.
 type Identity = (TransferId, AccountId);
 
-/// The outcomes that a home remembers. The fullest shelf forgets first, its smallest ids first.
+/// The outcomes that a home remembers. The fullest shelf forgets first, or one that is nearly as full; of its ids the
+/// smallest first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Memory {
     capacity: usize,
@@ -103,6 +116,7 @@ pub struct Memory {
     shelves: Accounts<Shelf>,
     /// Of all accounts that do not exist.
     shared: Shelf,
+    fullest: Aside<Fullest>,
     /// Of each stored record of refusals, which are still remembered. The first key is the first live record.
     records: BTreeMap<u64, BTreeSet<(Owner, TransferId, AccountId)>>,
     next_record: u64,
@@ -122,6 +136,7 @@ impl Memory {
             total: 0,
             shelves: Accounts::new(),
             shared: Shelf::default(),
+            fullest: Aside::default(),
             records: BTreeMap::new(),
             next_record: 1,
         }
@@ -144,12 +159,14 @@ impl Memory {
         }
     }
 
-    fn shelf_mut(&mut self, owner: Owner) -> &mut Shelf {
-        match owner {
-            Some(account) => {
-                let place = self.shelves.place_or_default(account);
-                self.shelves.at_mut(place)
-            }
+    /// Where the shelf of `owner` is, which it has from now on.
+    fn place(&mut self, owner: Owner) -> Option<Place> {
+        owner.map(|account| self.shelves.place_or_default(account))
+    }
+
+    fn shelf_at(&mut self, place: Option<Place>) -> &mut Shelf {
+        match place {
+            Some(place) => self.shelves.at_mut(place),
             None => &mut self.shared,
         }
     }
@@ -161,7 +178,8 @@ impl Memory {
 
     /// Raises a horizon; it never falls.
     pub fn raise_horizon(&mut self, owner: Owner, id: TransferId) {
-        let shelf = self.shelf_mut(owner);
+        let place = self.place(owner);
+        let shelf = self.shelf_at(place);
         shelf.horizon = shelf.horizon.max(Some(id));
     }
 
@@ -188,10 +206,9 @@ impl Memory {
 
     /// The approvals up to `seq`, of which none may be unsettled: those of accounts that exist. In no order.
     pub fn approvals_up_to(&self, seq: Seq) -> impl Iterator<Item = (Seq, Operation)> {
-        let all = self.shelves.unordered().flat_map(|(account, shelf)| shelf.all().map(move |known| (*account, known)));
-        all.filter_map(move |(account, (id, (content, outcome)))| match outcome {
-            Outcome::Approved(known) if *known <= seq => Some((*known, content.operation(id, account))),
-            _ => None,
+        self.shelves.unordered().flat_map(move |(account, shelf)| {
+            let approvals = shelf.approvals_up_to(seq);
+            approvals.map(|(seq, id, content)| (seq, content.operation(id, *account)))
         })
     }
 
@@ -258,8 +275,14 @@ impl Memory {
             // Decided before the account existed: one copy is enough.
             self.remove_shared(key);
         }
-        match self.shelf_mut(owner).insert(owner.is_some(), key, content, outcome) {
-            None => self.total += 1,
+        let place = self.place(owner);
+        let shelf = self.shelf_at(place);
+        match shelf.insert(owner.is_some(), key, content, outcome) {
+            None => {
+                let size = shelf.len();
+                self.fullest.0.grew(place, size);
+                self.total += 1;
+            }
             // Carried over from an older record: there it is dead.
             Some((_, Outcome::Refused(_, old))) => self.forget_in_record(old, owner, key),
             Some((_, Outcome::Approved(_))) => {}
@@ -289,29 +312,39 @@ impl Memory {
         if self.total <= self.capacity {
             return raised;
         }
-        // A sixteenth more than needed, so that the search is not repeated for each transfer.
-        let target = self.capacity - self.capacity / 16;
-        let own = self.shelves.places().map(|(place, shelf)| (shelf.len(), Some(place)));
-        let mut shelves: BinaryHeap<_> = own.chain([(self.shared.len(), None)]).filter(|(size, _)| *size > 0).collect();
+        // A little more than needed, so that this is not done again for each transfer, and never so much that anybody
+        // would notice the time that it takes.
+        let target = self.capacity - self.capacity / 1_024;
+        let mut stay = Vec::new();
         while self.total > target {
-            let Some((size, place)) = shelves.pop() else { break };
-            let surplus = size - shelves.peek().map_or(0, |(next, _)| *next);
-            // Where many are as full, a part of each, or this would go through all of them again and again.
-            let count = surplus.max(1 + size / 16).min(self.total - target);
+            let Some((noted, place)) = self.fullest.0.last() else { break };
+            let size = self.shelf_at(place).len();
+            if size != noted {
+                self.fullest.0.note(place, size);
+                continue;
+            }
+            // A horizon that rises is a record to write: so rather a quarter of one shelf than a little of many.
+            let count = size.div_ceil(4).min(self.total - target);
             let owner = place.map(|place| self.shelves.at(place).0);
             let forgotten = self.forget(owner, count, watermark);
             if let Some(id) = forgotten.last {
                 self.raise_horizon(owner, id);
                 raised.insert(owner, id);
-                shelves.push((size - forgotten.count, place));
+                self.fullest.0.note(place, size - forgotten.count);
+            } else {
+                // All of it is in the local log.
+                self.fullest.0.note(place, 0);
+                stay.push((place, size));
             }
         }
+        stay.into_iter().for_each(|(place, size)| self.fullest.0.note(place, size));
         raised.keys().map(|owner| (*owner, self.horizon(*owner).expect("it was raised just now"))).collect()
     }
 
     /// Forgets up to `count` of the smallest ids of one shelf.
     fn forget(&mut self, owner: Owner, count: usize, watermark: Seq) -> Forgotten {
-        let outcomes = self.shelf_mut(owner).forget(owner, count, watermark);
+        let place = self.place(owner);
+        let outcomes = self.shelf_at(place).forget(owner, count, watermark);
         let forgotten = Forgotten { count: outcomes.len(), last: outcomes.last().map(|((id, _), _)| *id) };
         self.total -= forgotten.count;
         for (key, outcome) in outcomes {

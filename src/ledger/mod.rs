@@ -6,11 +6,13 @@
 //! settlement), [`replay`] (a chain computed again).
 
 pub mod accounts;
+mod aside;
 pub mod bank;
 pub mod block;
 pub mod checkpoint;
 pub mod compose;
 pub mod entry;
+mod fullest;
 pub mod home;
 pub mod memory;
 pub mod replay;

@@ -14,6 +14,8 @@ pub struct SettledAt {
     heights: BTreeMap<Seq, Height>,
     /// The last seq of the blocks that were forgotten: up to it, any block could have been the one.
     forgotten: Seq,
+    /// The last seq that any block settled: what is asked after is mostly above it.
+    last: Seq,
     blocks_max: usize,
 }
 
@@ -25,12 +27,14 @@ impl Default for SettledAt {
 
 impl SettledAt {
     fn bounded(blocks_max: usize) -> Self {
-        Self { heights: BTreeMap::new(), forgotten: Seq(0), blocks_max }
+        Self { heights: BTreeMap::new(), forgotten: Seq(0), last: Seq(0), blocks_max }
     }
 
     /// What [`SettledAt::forgotten`] and [`SettledAt::up_to`] told of another.
     pub(super) fn resume(forgotten: Seq, blocks: impl IntoIterator<Item = (Seq, Height)>) -> Self {
-        Self { heights: blocks.into_iter().collect(), forgotten, ..Self::default() }
+        let heights: BTreeMap<_, _> = blocks.into_iter().collect();
+        let last = heights.last_key_value().map_or(forgotten, |(last, _)| *last);
+        Self { heights, forgotten, last, ..Self::default() }
     }
 
     /// Up to which seq the blocks are forgotten.
@@ -57,6 +61,7 @@ impl SettledAt {
     /// The block at `height` settled entries up to `last`. Where it is one too many, the oldest is forgotten.
     pub fn note(&mut self, last: Seq, height: Height) {
         self.heights.insert(last, height);
+        self.last = self.last.max(last);
         if self.heights.len() > self.blocks_max
             && let Some((last, _)) = self.heights.pop_first()
         {
@@ -67,8 +72,11 @@ impl SettledAt {
     /// The height of the block that holds the entry with this seq; `None` where that is forgotten, or the entry is not
     /// settled.
     pub fn height_of(&self, seq: Seq) -> Option<Height> {
+        if seq > self.last || seq <= self.forgotten {
+            return None;
+        }
         let mut from_there = self.heights.range(seq..);
-        from_there.next().map(|(_, height)| *height).filter(|_| seq > self.forgotten)
+        from_there.next().map(|(_, height)| *height)
     }
 }
 

@@ -13,10 +13,12 @@ pub(super) type Known = (Content, Outcome);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Shelf {
     pub(super) horizon: Option<TransferId>,
-    /// Of one account alone: ids that were each greater than all before, in order. Most are, and come in at the end.
+    /// Of one account alone: ids that were each greater than all before, in order, approvals among them with seqs that
+    /// were too. Most are, and come in at the end.
     recent: VecDeque<(TransferId, Known)>,
-    /// The last id of `recent`. Most that are looked up are greater, and known to be new without a look at those.
-    last: Option<TransferId>,
+    /// No id of `recent` is greater, and no seq. Most ids that are looked up are, and so known to be new without a look
+    /// at those.
+    last: Option<(TransferId, Seq)>,
     /// All others.
     pub(super) others: BTreeMap<(TransferId, AccountId), Known>,
 }
@@ -33,16 +35,18 @@ impl Shelf {
         }
     }
 
-    /// All that is remembered.
-    pub(super) fn all(&self) -> impl Iterator<Item = (TransferId, &Known)> {
-        let others = self.others.iter().map(|((id, _), known)| (*id, known));
-        self.recent.iter().map(|(id, known)| (*id, known)).chain(others)
+    /// The approvals up to `seq`.
+    pub(super) fn approvals_up_to(&self, seq: Seq) -> impl Iterator<Item = (Seq, TransferId, Content)> {
+        let recent = self.recent.iter().take_while(move |(_, (_, outcome))| outcome.seq() <= Some(seq));
+        let others = self.others.iter().filter(move |(_, (_, outcome))| outcome.seq() <= Some(seq));
+        let all = recent.map(|(id, known)| (*id, known)).chain(others.map(|((id, _), known)| (*id, known)));
+        all.filter_map(|(id, (content, outcome))| outcome.seq().map(|seq| (seq, id, *content)))
     }
 
     /// Where among the recent ones an id is, or where it would belong: most are greater than all, and found at once.
     fn place(&self, id: TransferId) -> Result<usize, usize> {
         match self.last {
-            Some(last) if id <= last => self.recent.binary_search_by_key(&id, |(known, _)| *known),
+            Some((last, _)) if id <= last => self.recent.binary_search_by_key(&id, |(known, _)| *known),
             _ => Err(self.recent.len()),
         }
     }
@@ -55,16 +59,18 @@ impl Shelf {
         content: Content,
         outcome: Outcome,
     ) -> Option<Known> {
-        let known = (content, outcome);
-        match self.place(key.0) {
-            Ok(place) => Some(std::mem::replace(&mut self.recent[place].1, known)),
-            Err(place) if of_one && place == self.recent.len() && !self.others.contains_key(&key) => {
-                self.last = Some(key.0);
-                self.recent.push_back((key.0, known));
-                None
-            }
-            Err(_) => self.others.insert(key, known),
+        let before = match self.place(key.0) {
+            Ok(place) => self.recent.remove(place).map(|(_, known)| known),
+            Err(_) => self.others.remove(&key),
+        };
+        let (last_id, last_seq) = self.last.unzip();
+        if of_one && Some(key.0) > last_id && outcome.seq().is_none_or(|seq| Some(seq) > last_seq) {
+            self.last = Some((key.0, outcome.seq().max(last_seq).unwrap_or_default()));
+            self.recent.push_back((key.0, (content, outcome)));
+        } else {
+            self.others.insert(key, (content, outcome));
         }
+        before
     }
 
     /// Forgets up to `count` of the smallest ids; approvals above `watermark` stay. `account` is that of the shelf, where
@@ -101,13 +107,17 @@ impl Shelf {
             }
         }
         stay.into_iter().rev().for_each(|known| self.recent.push_front(known));
-        self.last = self.recent.back().map(|(id, _)| *id);
+        if self.recent.is_empty() {
+            self.last = None;
+        }
         forgotten
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::entropy::Entropy;
     use crate::types::Amount;
@@ -126,7 +136,8 @@ mod tests {
                 let key = (TransferId::from(u128::from(id)), account);
                 if entropy.below(12) > 0 {
                     let content = Content::transfer(account, Amount::new(entropy.below(9)));
-                    let outcome = Outcome::Approved(Seq(entropy.below(100)));
+                    let seq = if entropy.below(3) == 0 { entropy.below(100) } else { step };
+                    let outcome = Outcome::Approved(Seq(seq));
                     let before = shelf.insert(of_one, key, content, outcome.clone());
                     assert_eq!(before, expected.insert(key, (content, outcome)));
                 } else {
@@ -140,6 +151,13 @@ mod tests {
                     assert_eq!(shelf.forget(account, usize::try_from(count).unwrap(), watermark), forgotten);
                 }
                 assert_eq!((shelf.len(), shelf.get(&key)), (expected.len(), expected.get(&key)));
+                let bound = Seq(entropy.below(300));
+                let approvals = shelf.approvals_up_to(bound).map(|(seq, id, content)| (id, content, seq));
+                let expected = expected.iter().map(|((id, _), known)| (*id, known));
+                let expected = expected.map(|(id, (content, outcome))| (id, *content, outcome.seq().unwrap()));
+                let expected: BTreeSet<_> =
+                    expected.filter(|(.., seq)| *seq <= bound).map(|known| format!("{known:?}")).collect();
+                assert_eq!(approvals.map(|known| format!("{known:?}")).collect::<BTreeSet<_>>(), expected);
             }
             assert!(expected.iter().all(|(key, known)| shelf.get(key) == Some(known)));
         }
@@ -166,5 +184,9 @@ mod tests {
         let row: Vec<_> = shelf.recent.iter().map(|(id, _)| *id).collect();
         assert_eq!(row, [3, 5, 9].map(TransferId::from));
         assert!(shelf.others.keys().map(|(id, _)| *id).eq([4, 7].map(TransferId::from)));
+        // Whoever looks for approvals up to a seq ends at the first in the row that is above it.
+        let (content, outcome) = (Content::transfer(account, Amount::new(1)), Outcome::Approved(Seq(8)));
+        shelf.insert(true, (10.into(), account), content, outcome);
+        assert_eq!((shelf.recent.len(), shelf.others.len()), (3, 3), "the seq is lower than that of id 9");
     }
 }

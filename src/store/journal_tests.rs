@@ -207,3 +207,18 @@ fn a_checkpoint_that_is_overtaken_is_given_up_and_goes_when_the_next_is_complete
     assert_eq!(journal.head().saved, Some(Saved { height: Height(1), first: 3, last: 4 }));
     assert_eq!(trim_of_state(&write), Some(3), "the one before, and the part of the other");
 }
+
+#[test]
+fn the_head_of_a_store_without_a_checkpoint_is_what_it_was_before_there_were_any() {
+    let (mut journal, mut bank) = (journal(), Bank::new(&genesis()));
+    let named = |journal: &Journal| {
+        let bytes = rmp_serde::to_vec_named(journal.head()).unwrap();
+        ["state_last", "saved"].map(|name| bytes.windows(name.len()).any(|part| part == name.as_bytes()))
+    };
+    assert_eq!(named(&journal), [false, false]);
+    let first = block(&mut bank, 1);
+    journal.write(vec![log(1, 1), Record::Block(first), checkpoint(&bank, 1)]);
+    assert_eq!(named(&journal), [true, true]);
+    let head: Head = record::decode(field::HEAD, Kind::Head, &journal.head_bytes).unwrap();
+    assert_eq!(&head, journal.head());
+}
