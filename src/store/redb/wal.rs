@@ -138,7 +138,13 @@ impl Wal {
         page.extend_from_slice(&(record.len() as u64).to_le_bytes());
         page.extend_from_slice(&record);
         page.resize(PAGE, 0);
-        file.set_len(PAGE as u64 * (1 + 2 * header.half_pages))?;
+        let pages = 1 + 2 * header.half_pages;
+        file.set_len(PAGE as u64 * pages)?;
+        // A page that was never written has no place on the disk: to give it one takes as long as the sync that waits for
+        // it. One by one, since a system may keep what is written at once as one, and write all of it again for each part.
+        for number in 1..pages {
+            file.write(number * PAGE as u64, &[0; PAGE])?;
+        }
         file.write(0, &page)?;
         file.sync_data()?;
         Ok(Self { file, header, half: 0, next: 0, unsealed: false, page })
