@@ -76,6 +76,7 @@ impl Board {
             program: Some(env!("CARGO_PKG_VERSION").to_owned()),
             // Whoever answers over a socket adds it: no role of a node looks at a clock.
             clock_ms: None,
+            writes: None,
         };
         Self {
             status,

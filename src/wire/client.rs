@@ -296,6 +296,8 @@ pub struct Status {
     pub program: Option<String>,
     /// Its wall clock when it answered, in milliseconds since 1970, where it tells that. Nothing is decided by it.
     pub clock_ms: Option<u64>,
+    /// How many writes its store has taken in its life, each of them made durable by itself; where it tells that.
+    pub writes: Option<u64>,
 }
 
 /// Why a call has no answer.

@@ -49,7 +49,7 @@ fn a_full_call_of_the_longest_names_fits_its_frame() {
 }
 
 #[test]
-fn the_status_of_an_older_node_tells_neither_its_program_nor_its_clock() {
+fn the_status_of_an_older_node_tells_neither_its_program_nor_its_clock_nor_its_writes() {
     // As a node of 0.1.0 told it at first: docs/wire.md promises that a field that may be nil may be missing.
     const OLDER: &str = "82 a3 74 61 67 07 a4 74 6f 6c 64 81 a6 73 74 61 74 75 73 8b a4 6e 6f 64 65 a1 41 a5 73 74 61 74 65 \
                          a5 72 65 61 64 79 a6 72 65 61 73 6f 6e c0 a6 68 65 69 67 68 74 01 a3 74 69 70 c4 20 37 4d 0d 63 \
@@ -58,7 +58,7 @@ fn the_status_of_an_older_node_tells_neither_its_program_nor_its_clock() {
                          a6 62 65 68 69 6e 64 00 a5 68 6f 6d 65 73 81 a1 41 c0";
     let bytes: Vec<u8> = OLDER.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
     let Told::Status(status) = codec::decode::<Reply>(&bytes).unwrap().told else { panic!("a status") };
-    assert_eq!((status.state, status.program, status.clock_ms), (State::Ready, None, None));
+    assert_eq!((status.state, status.program, status.clock_ms, status.writes), (State::Ready, None, None, None));
 }
 
 #[test]

@@ -28,6 +28,8 @@ async fn a_load_is_measured_against_its_floor_and_verified_after_a_kill() {
         assert!(number("/floor/fdatasync_us") > 0.0 && number("/floor/round_trip_us") > 0.0);
         assert!(number("/ratio_to_floor") > 0.0 && number("/per_transfer/wire_bytes") > 40.0, "{load}");
         assert!(number("/memory_bytes_largest_node") > 1e6);
+        let syncs = number("/per_transfer/syncs");
+        assert!(syncs > 0.0 && syncs < 1.0, "calls of twenty share their writes: {load}");
         assert_eq!((&verified["verified"], &verified["killed"]), (&true.into(), &true.into()));
         assert!(verified["acknowledged"].as_f64() >= Some(number("/transfers")), "{verified}");
     }

@@ -459,7 +459,7 @@ async fn balances_settlements_and_the_state_of_nodes_are_told_in_both_forms() {
     assert_eq!((status, &value["nodes"]["A"]["state"]), (0, &json!("ready")));
     let unreachable = json!({
         "state": "unreachable", "height": null, "tip": null, "log": null, "ballot": null, "peers_up": null,
-        "store": null, "behind": null, "program": null, "clock_ms": null,
+        "store": null, "behind": null, "program": null, "clock_ms": null, "writes": null,
     });
     assert_eq!((&value["nodes"]["B"], &value["nodes"]["C"]), (&unreachable, &unreachable));
     assert_eq!(value["failed"].as_object().unwrap().len(), 2);

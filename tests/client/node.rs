@@ -154,6 +154,7 @@ pub fn status(node: NodeId, welcome: &Welcome) -> Status {
         homes: welcome.homes.clone(),
         program: None,
         clock_ms: None,
+        writes: None,
     }
 }
 

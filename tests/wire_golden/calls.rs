@@ -68,6 +68,7 @@ fn status() -> Status {
         homes: homes(),
         program: Some("0.1.0".to_owned()),
         clock_ms: Some(1_735_689_600_000),
+        writes: Some(7),
     }
 }
 

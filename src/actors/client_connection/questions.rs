@@ -113,6 +113,7 @@ impl Service {
             ballot: head.promise,
             behind,
             reason: trouble.or(status.reason),
+            writes: Some(head.write),
             ..status
         })
     }

@@ -61,7 +61,7 @@ fn json_of(status: Option<&Status>) -> Value {
     let Some(status) = status else {
         return json!({
             "state": "unreachable", "height": null, "tip": null, "log": null, "ballot": null, "peers_up": null,
-            "store": null, "behind": null, "program": null, "clock_ms": null,
+            "store": null, "behind": null, "program": null, "clock_ms": null, "writes": null,
         });
     };
     let mut json = json!({
@@ -75,6 +75,7 @@ fn json_of(status: Option<&Status>) -> Value {
         "behind": status.behind,
         "program": status.program,
         "clock_ms": status.clock_ms,
+        "writes": status.writes,
     });
     if let Some(reason) = &status.reason {
         json["reason"] = json!(reason);

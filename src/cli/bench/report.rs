@@ -37,7 +37,7 @@ impl Report {
     pub(super) fn begin(output: Output) -> Self {
         if output == Output::Human {
             say(&format!(
-                "{:<9} {:<6} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8} {:>7} {:>7} {:>9} {:>6}",
+                "{:<9} {:<6} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8} {:>7} {:>7} {:>7} {:>9} {:>6}",
                 "workload",
                 "store",
                 "batch×calls",
@@ -49,6 +49,7 @@ impl Report {
                 "nodes",
                 "callers",
                 "memory",
+                "syncs",
                 "disk B",
                 "wire B",
                 "floor",
@@ -71,7 +72,7 @@ impl Report {
         let (nodes_cpu, callers_cpu) = (nodes.cpu.as_secs_f64() / seconds, own_cpu.as_secs_f64() / seconds);
         if self.output == Output::Human {
             say(&format!(
-                "{:<9} {:<6} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>6.0}% {:>6.0}% {:>8} {:>7.0} {:>7.0} {:>9} {:>6.2}",
+                "{:<9} {:<6} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>6.0}% {:>6.0}% {:>8} {:>7.4} {:>7.0} {:>7.0} {:>9} {:>6.2}",
                 workload,
                 store,
                 format!("{batch}×{callers}"),
@@ -83,6 +84,7 @@ impl Report {
                 nodes_cpu * 100.0,
                 callers_cpu * 100.0,
                 format!("{} MB", nodes.memory_bytes >> 20),
+                per_transfer(nodes.writes),
                 per_transfer(nodes.disk_bytes),
                 per_transfer(nodes.wire_bytes),
                 time(*floor),
@@ -100,7 +102,7 @@ impl Report {
             "memory_bytes_largest_node": nodes.memory_bytes,
             "calls_pushed_back": pushed_back,
             "per_transfer": {
-                "disk_bytes": per_transfer(nodes.disk_bytes), "wire_bytes": per_transfer(nodes.wire_bytes),
+                "syncs": per_transfer(nodes.writes), "disk_bytes": per_transfer(nodes.disk_bytes), "wire_bytes": per_transfer(nodes.wire_bytes),
             },
             "floor": {
                 "fdatasync_us": micros(floors.sync), "fdatasync_bytes": floors.sync_bytes,

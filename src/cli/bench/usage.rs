@@ -1,7 +1,9 @@
-//! What processes used, as the kernel counts it.
+//! What processes used, as the kernel counts it, and writes, as the nodes do.
 
 use std::fs;
 use std::time::Duration;
+
+use crate::client::Client;
 
 /// Ticks of CPU time per second, as the kernel shows it to programs on every Linux.
 const TICKS: u64 = 100;
@@ -13,6 +15,8 @@ pub(super) struct Usage {
     pub(super) cpu: Duration,
     /// Bytes that the nodes had written to disks.
     pub(super) disk_bytes: u64,
+    /// Writes that the nodes made durable, as they tell it.
+    pub(super) writes: u64,
     /// Bytes over the machine's loopback interface, headers and acknowledgements included.
     pub(super) wire_bytes: u64,
     /// The largest resident memory of one node, ever.
@@ -41,10 +45,17 @@ impl Usage {
         Self {
             cpu: self.cpu.saturating_sub(before.cpu),
             disk_bytes: self.disk_bytes.saturating_sub(before.disk_bytes),
+            writes: self.writes.saturating_sub(before.writes),
             wire_bytes: self.wire_bytes.saturating_sub(before.wire_bytes),
             memory_bytes: self.memory_bytes,
         }
     }
+}
+
+/// How many writes the nodes have made durable so far: each takes one sync of a disk.
+pub(super) async fn writes(client: &Client) -> u64 {
+    let report = client.status().await.unwrap_or_default();
+    report.nodes.into_values().flatten().filter_map(|status| status.writes).sum()
 }
 
 /// CPU time of this process.

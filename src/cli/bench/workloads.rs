@@ -13,7 +13,7 @@ use super::bank::Bank;
 use super::floors::Floors;
 use super::load::{self, Demand, Ids, Phase, Tally};
 use super::report::{Measured, Report, grouped, micros, time};
-use super::usage::{Usage, own_cpu};
+use super::usage::{Usage, own_cpu, writes};
 use super::{RunBench, Workload, verify};
 use crate::cli::Failure;
 use crate::client::{Client, ClientOptions, Outcome};
@@ -38,6 +38,7 @@ const BULK: (usize, usize) = (4_096, 4);
 struct Target {
     /// The nodes, where this process started them.
     bank: Option<Bank>,
+    client: Client,
     address: String,
     accounts: Rc<Vec<AccountId>>,
     debits: usize,
@@ -46,10 +47,10 @@ struct Target {
 
 impl Target {
     /// A bank of this process's own.
-    fn own(bank: Bank, accounts: usize) -> Self {
+    fn own(bank: Bank, accounts: usize) -> Result<Self, Failure> {
         let accounts = Rc::new(super::bank::accounts(bank.id(0), accounts));
         let (address, debits, nodes) = (bank.address(0).to_owned(), accounts.len(), bank.len());
-        Self { bank: Some(bank), address, accounts, debits, nodes }
+        Ok(Self { client: bank.client()?, bank: Some(bank), address, accounts, debits, nodes })
     }
 
     /// Nodes that run: all accounts of the genesis that the first of them is the home of, and that have anything.
@@ -65,7 +66,8 @@ impl Target {
         if debits == 0 || accounts.len() < 2 {
             return Err(Failure::usage(format!("{address} has no account with an opening balance to take from")));
         }
-        Ok(Self { bank: None, address, accounts: Rc::new(accounts), debits, nodes: heard.told.nodes().len() })
+        let (accounts, nodes) = (Rc::new(accounts), heard.told.nodes().len());
+        Ok(Self { bank: None, client, address, accounts, debits, nodes })
     }
 
     fn demand(&self, bench: &RunBench, wait: Wait, (batch, callers): (usize, usize)) -> Demand {
@@ -87,7 +89,7 @@ impl RunBench {
     async fn target(&self, processes: usize) -> Result<Target, Failure> {
         match &self.nodes {
             Some(nodes) => Target::of_nodes(nodes).await,
-            None => Ok(Target::own(self.bank(processes).await?, self.accounts.get().max(2))),
+            None => Target::own(self.bank(processes).await?, self.accounts.get().max(2)),
         }
     }
 
@@ -138,10 +140,12 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
         };
         sleep(WARM_UP).await;
         let processes = target.processes();
-        let (before, own, began) = (Usage::of(&processes), own_cpu(), Instant::now());
+        let before = Usage { writes: writes(&target.client).await, ..Usage::of(&processes) };
+        let (own, began) = (own_cpu(), Instant::now());
         phase.set(Phase::Measured);
         sleep(bench.seconds()).await;
-        let (nodes, own, during) = (Usage::of(&processes).since(&before), own_cpu() - own, began.elapsed());
+        let (nodes, own, during) = (Usage::of(&processes), own_cpu() - own, began.elapsed());
+        let nodes = Usage { writes: writes(&target.client).await, ..nodes }.since(&before);
         if let Some(bank) = target.bank.as_mut().filter(|_| bench.kill) {
             (0..bank.len()).for_each(|index| bank.kill(index));
         }
@@ -193,12 +197,13 @@ pub(super) async fn rounds(bench: &RunBench, workload: Workload, report: &mut Re
     let mut calls = Histogram::<u64>::new_with_bounds(1_000, 120_000_000_000, 3).expect("these bounds are good");
     transfer(&client, rich, here).await?;
     let mut began = Instant::now();
-    let mut before = Usage::of(&bank.processes());
+    let mut before = Usage::default();
     let mut own = own_cpu();
     let (mut warm, start) = (false, Instant::now());
     while start.elapsed() < WARM_UP + bench.seconds() {
         if !warm && start.elapsed() > WARM_UP {
-            (warm, began, before, own) = (true, Instant::now(), Usage::of(&bank.processes()), own_cpu());
+            before = Usage { writes: writes(&client).await, ..Usage::of(&bank.processes()) };
+            (warm, began, own) = (true, Instant::now(), own_cpu());
             calls.reset();
         }
         let taken = transfer(&client, here, there).await?;
@@ -212,6 +217,8 @@ pub(super) async fn rounds(bench: &RunBench, workload: Workload, report: &mut Re
             }
         }
     }
+    let (nodes, own, during) = (Usage::of(&bank.processes()), own_cpu() - own, began.elapsed());
+    let nodes = Usage { writes: writes(&client).await, ..nodes }.since(&before);
     let (round_trips, syncs) = if workload == Workload::Shortage { (2, 1) } else { (3, 3) };
     report.load(&Measured {
         workload: workload.name(),
@@ -220,10 +227,10 @@ pub(super) async fn rounds(bench: &RunBench, workload: Workload, report: &mut Re
         batch: 1,
         callers: 1,
         transfers: calls.len(),
-        during: began.elapsed(),
+        during,
         calls: &calls,
-        nodes: Usage::of(&bank.processes()).since(&before),
-        own_cpu: own_cpu() - own,
+        nodes,
+        own_cpu: own,
         pushed_back: 0,
         floors,
         floor: floors.round_trip * round_trips + floors.sync * syncs,

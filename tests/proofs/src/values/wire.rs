@@ -120,11 +120,26 @@ fn status() -> impl Strategy<Value = Status> {
     let text = || "[ -~]{0,30}";
     let who = (node(), state, option::of(text()), height(), hash(), option::of(number()));
     let how = (option::of(ballot()), nodes(), text(), number(), homes());
-    let program = (option::of(text()), option::of(number()));
-    (who, how, program).prop_map(|(who, how, (program, clock_ms))| {
+    let program = (option::of(text()), option::of(number()), option::of(number()));
+    (who, how, program).prop_map(|(who, how, (program, clock_ms, writes))| {
         let (node, state, reason, height, tip, log) = who;
         let (ballot, peers_up, store, behind, homes) = how;
-        Status { node, state, reason, height, tip, log, ballot, peers_up, store, behind, homes, program, clock_ms }
+        Status {
+            node,
+            state,
+            reason,
+            height,
+            tip,
+            log,
+            ballot,
+            peers_up,
+            store,
+            behind,
+            homes,
+            program,
+            clock_ms,
+            writes,
+        }
     })
 }
 
