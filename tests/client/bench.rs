@@ -37,13 +37,16 @@ async fn a_load_is_measured_against_its_floor_and_verified_after_a_kill() {
 
 #[tokio::test]
 async fn rounds_restarts_and_catching_up_are_measured() {
-    let measured = bench(&["shortage", "takeover", "restart", "catch-up", "--transfers", "20000", "--verify"]).await;
+    let workloads = ["shortage", "takeover", "restart", "catch-up", "growth"];
+    let measured = bench(&[&workloads, &["--transfers", "20000", "--verify"][..]].concat()).await;
     let names: Vec<_> = measured.iter().filter_map(|one| one["workload"].as_str()).collect();
-    assert_eq!(names, ["shortage", "takeover", "restart", "catch-up"]);
+    assert_eq!(names, workloads);
     assert!(measured[0]["transfers"].as_u64() > Some(0) && measured[1]["transfers"].as_u64() > Some(0));
     let filled: Vec<_> = measured.iter().filter(|one| one["transfers"].as_u64() >= Some(20_000)).collect();
-    assert_eq!(filled.len(), 2, "restart and catch-up have so many behind them");
-    assert_eq!(measured.iter().filter(|one| one["verified"] == true).count(), 2);
+    assert_eq!(filled.len(), 3, "restart, catch-up and growth have so many behind them");
+    assert_eq!(measured.iter().filter(|one| one["verified"] == true).count(), 3);
+    let parts = filled[2]["cpu_us_each"].as_array().unwrap();
+    assert!(parts.len() == 10 && filled[2]["disk_bytes"].as_u64() > Some(20_000), "{:?}", filled[2]);
 }
 
 #[tokio::test]

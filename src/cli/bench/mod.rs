@@ -24,7 +24,7 @@ const EXAMPLES: &str = "Examples:
   paxbank bench local --batch 100 --connections 16       one of them
   paxbank bench local settled --store redis
   paxbank bench shortage takeover                        each transfer needs a Paxos run
-  paxbank bench restart catch-up --transfers 10000000
+  paxbank bench restart catch-up growth --transfers 10000000
   paxbank bench local --nodes 127.0.0.1:8001             nodes that run already; moves real money, a unit each time
   paxbank bench local --verify --kill                    afterwards, is everything there that was acknowledged?";
 
@@ -67,7 +67,8 @@ pub(super) struct RunBench {
     /// How long each measurement takes, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = count::<NonZeroUsize>)]
     seconds: NonZeroUsize,
-    /// How many transfers restart and catch-up have behind them; some more where full calls need it, which is told.
+    /// How many transfers restart and catch-up have behind them, and growth makes; some more where full calls need it,
+    /// which is told.
     #[arg(long, value_name = "COUNT", default_value = "1000000", value_parser = count::<NonZeroUsize>)]
     transfers: NonZeroUsize,
     /// Afterwards, compute all chains again, and look for every id that was acknowledged.
@@ -96,6 +97,8 @@ enum Workload {
     Restart,
     /// A node that was away for so many transfers.
     CatchUp,
+    /// One node that makes so many transfers, in ten parts: does one cost more in the last than in the first?
+    Growth,
 }
 
 impl Workload {
@@ -107,6 +110,7 @@ impl Workload {
             Self::Takeover => "takeover",
             Self::Restart => "restart",
             Self::CatchUp => "catch-up",
+            Self::Growth => "growth",
         }
     }
 }
@@ -171,6 +175,7 @@ impl RunBench {
                 Workload::Shortage | Workload::Takeover => workloads::rounds(&self, *workload, &mut report).await?,
                 Workload::Restart => workloads::restart(&self, &mut report).await?,
                 Workload::CatchUp => workloads::catch_up(&self, &mut report).await?,
+                Workload::Growth => workloads::growth(&self, &mut report).await?,
             }
         }
         Ok(report.end())

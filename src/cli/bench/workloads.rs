@@ -93,9 +93,9 @@ impl RunBench {
         }
     }
 
-    /// The calls, and the transfers in each, that make as many as restart and catch-up need, or a few more.
-    fn calls_to_fill(&self) -> (usize, usize) {
-        let wanted = self.transfers.get();
+    /// The calls, and the transfers in each, that make a part of what restart, catch-up and growth need, or a few more.
+    fn calls_to_fill(&self, parts: usize) -> (usize, usize) {
+        let wanted = self.transfers.get().div_ceil(parts);
         let calls = wanted.div_ceil(BULK.0);
         let batch = wanted.div_ceil(calls);
         if calls * batch > wanted {
@@ -107,6 +107,13 @@ impl RunBench {
     async fn bank(&self, processes: usize) -> Result<Bank, Failure> {
         let processes = self.processes.unwrap_or(processes);
         Bank::start(processes, self.accounts.get().max(2), self.store, self.directory.as_deref()).await
+    }
+
+    async fn bank_of_one(&self, workload: Workload) -> Result<Bank, Failure> {
+        match self.nodes {
+            None => self.bank(1).await,
+            Some(_) => Err(Failure::usage(format!("{} starts a node of its own; leave out --nodes", workload.name()))),
+        }
     }
 
     async fn bank_of_three(&self, workload: Workload) -> Result<Bank, Failure> {
@@ -248,13 +255,12 @@ async fn transfer(client: &Client, from: AccountId, to: AccountId) -> Result<Dur
     }
 }
 
-/// Makes so many transfers at the first home, all of them settled in the end.
-async fn fill(bench: &RunBench, bank: &Bank) -> Result<Tally, Failure> {
+/// Makes so many calls, of so many transfers each, at the first home: all of them settled in the end.
+async fn fill(bench: &RunBench, bank: &Bank, (calls, batch): (usize, usize)) -> Result<Tally, Failure> {
     let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::Measured)));
     let ids = Ids::new(&mut entropy);
     let accounts = Rc::new(super::bank::accounts(bank.id(0), bench.accounts.get().max(2)));
     let (wait, debits, callers) = (Wait::Settled, accounts.len(), BULK.1);
-    let (calls, batch) = bench.calls_to_fill();
     let calls_left = Rc::new(Cell::new(calls as u64));
     let demand = Demand { batch, callers, wait, accounts, debits, skewed: bench.skewed, calls_left };
     let tally = load::run(bank.address(0), &demand, &ids, &mut entropy, &phase).await?;
@@ -264,11 +270,8 @@ async fn fill(bench: &RunBench, bank: &Bank) -> Result<Tally, Failure> {
 
 /// One node that starts with so many transfers behind it.
 pub(super) async fn restart(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
-    let mut bank = match bench.nodes {
-        None => bench.bank(1).await?,
-        Some(_) => return Err(Failure::usage("restart starts a node of its own; leave out --nodes")),
-    };
-    let tally = fill(bench, &bank).await?;
+    let mut bank = bench.bank_of_one(Workload::Restart).await?;
+    let tally = fill(bench, &bank, bench.calls_to_fill(1)).await?;
     bank.stop(0).await?;
     let disk = directory_bytes(bank.path());
     let began = Instant::now();
@@ -300,7 +303,7 @@ pub(super) async fn restart(bench: &RunBench, report: &mut Report) -> Result<(),
 pub(super) async fn catch_up(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
     let mut bank = bench.bank_of_three(Workload::CatchUp).await?;
     bank.stop(2).await?;
-    let tally = fill(bench, &bank).await?;
+    let tally = fill(bench, &bank, bench.calls_to_fill(1)).await?;
     let Some(ahead) = bank.status(0).await else { return Err(Failure::usage("a node does not answer")) };
     bank.launch(2)?;
     bank.until(2, |_| true).await?;
@@ -325,6 +328,46 @@ pub(super) async fn catch_up(bench: &RunBench, report: &mut Report) -> Result<()
     );
     if bench.verify {
         verify::verify(&mut bank, &tally, false, report).await?;
+    }
+    Ok(())
+}
+
+/// How many parts growth makes its transfers in.
+const PARTS: usize = 10;
+
+/// One node whose history grows.
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
+pub(super) async fn growth(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
+    let mut bank = bench.bank_of_one(Workload::Growth).await?;
+    let (mut all, mut cpu) = (Tally::new(), Vec::new());
+    let calls = bench.calls_to_fill(PARTS);
+    for _ in 0..PARTS {
+        let before = Usage::of(&bank.processes());
+        let tally = fill(bench, &bank, calls).await?;
+        let used = Usage::of(&bank.processes()).since(&before).cpu;
+        cpu.push(used.as_secs_f64() * 1e6 / tally.approved as f64);
+        all.add(tally);
+    }
+    let memory = Usage::of(&bank.processes()).memory_bytes;
+    let (part, disk) = (all.approved / PARTS as u64, directory_bytes(bank.path()));
+    let each: Vec<String> = cpu.iter().map(|micros| format!("{micros:.2}")).collect();
+    report.tell(
+        &format!(
+            "growth    {:<6} µs of CPU for a transfer, in parts of {}: {}; {} MB of memory, {} MB of disk ({} bytes each)",
+            bench.store.name(),
+            grouped(part),
+            each.join(" "),
+            memory >> 20,
+            disk >> 20,
+            disk / all.approved,
+        ),
+        json!({
+            "workload": "growth", "store": bench.store.name(), "transfers": all.approved, "cpu_us_each": cpu,
+            "memory_bytes": memory, "disk_bytes": disk,
+        }),
+    );
+    if bench.verify {
+        verify::verify(&mut bank, &all, false, report).await?;
     }
     Ok(())
 }

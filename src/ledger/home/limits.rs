@@ -28,7 +28,7 @@ impl Default for HomeLimits {
             waiting_max: 10_000,
             ids_remembered_max: 1_000_000,
             block_bytes_max: 8 << 20,
-            settle_at_entries: Some(10_000),
+            settle_at_entries: Some(4_000),
             checkpoint_entries: 250_000,
             checkpoint_part_rows: 4_096,
         }
