@@ -72,11 +72,6 @@ impl<V> Accounts<V> {
         &mut self.slots[place.index()]
     }
 
-    /// All places, oldest account first.
-    pub fn places(&self) -> impl Iterator<Item = (Place, &V)> {
-        (0..).map(Place).zip(self.slots.values())
-    }
-
     /// The value of an account.
     pub fn get(&self, account: &AccountId) -> Option<&V> {
         self.slots.get(account)

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use super::accounts::Place;
 
-/// Of each shelf a size that it had: since then it grew by less than a quarter, or less than doubled where that was less
-/// than eight. So one that holds what was noted of it, while more was noted of none, is nearly the fullest. `None` stands
-/// for the shared shelf.
+/// Of each shelf a size that it had: since then it grew by less than a quarter, or by one. So one that holds what was noted
+/// of it, while more was noted of none, is nearly the fullest. `None` stands for the shared shelf.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fullest {
     known: Vec<usize>,
@@ -16,8 +15,7 @@ pub(super) struct Fullest {
 impl Fullest {
     /// A shelf has one id more, and holds so many. That is seldom noted.
     pub(super) fn grew(&mut self, shelf: Option<Place>, size: usize) {
-        let eighth = size.next_power_of_two() / 8;
-        if size.is_power_of_two() || (size > 8 && size.is_multiple_of(eighth)) {
+        if size.is_power_of_two() || size.is_multiple_of(size.next_power_of_two() / 8) {
             self.note(shelf, size);
         }
     }
@@ -46,16 +44,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_noted_of_a_shelf_that_grows_is_never_a_quarter_too_little_or_half_of_a_few() {
+    fn what_is_noted_of_a_shelf_that_grows_is_never_a_quarter_too_little() {
         let mut fullest = Fullest::default();
         let mut notes = BTreeSet::new();
         for size in 1..=10_000 {
             fullest.grew(None, size);
             let (noted, shelf) = fullest.last().unwrap();
-            assert!(
-                shelf.is_none() && noted <= size && size - noted < if size < 8 { noted } else { noted.div_ceil(4) },
-                "{noted} for {size}"
-            );
+            assert!(shelf.is_none() && noted <= size && size - noted < noted.div_ceil(4).max(2), "{noted} for {size}");
             notes.insert(noted);
         }
         assert!(notes.len() < 100, "{} notes", notes.len());
