@@ -8,6 +8,7 @@ use super::accounts::Place;
 /// of it, while more was noted of none, is nearly the fullest. `None` stands for the shared shelf.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fullest {
+    /// What was noted, the shared shelf's first, then by place.
     known: Vec<usize>,
     queue: BTreeSet<(usize, Option<Place>)>,
 }

@@ -2,9 +2,10 @@
 //! of bytes.
 //!
 //! In reading order: this file (what a store can do), [`record`] (what a stored value looks like), [`journal`] (from
-//! the core's records to one atomic write), [`mod@recover`] (from a store back to a node), `replay` (its chain, from a
-//! checkpoint on), [`memory`], [`redb`] and [`redis`] (the stores), [`address`] (which of them, and where). Rules R3, R7,
-//! R8, R10, R11 and R13 end here: all of them say "durable", and this is where that happens.
+//! the core's records to one atomic write), [`plan`] (that write before its records are bytes), [`mod@recover`] (from a
+//! store back to a node), `replay` (its chain, from a checkpoint on), [`memory`], [`redb`] and [`redis`] (the stores),
+//! [`address`] (which of them, and where). Rules R3, R7, R8, R10, R11 and R13 end here: all of them say "durable", and
+//! this is where that happens.
 
 use std::collections::BTreeMap;
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use paxos_banking::codec;
-use paxos_banking::ledger::{Genesis, Wait};
+use paxos_banking::ledger::{Genesis, HomeLimits, Wait};
 use paxos_banking::paxos::message::PROTOCOL_VERSION;
 use paxos_banking::paxos::{Hello, KnownOfYou, Message, ReconcileRequest};
 use paxos_banking::types::{Amount, Epoch, Hash, Height, Incarnation};
 use paxos_banking::wire::FrameError;
-use paxos_banking::wire::client::{Ask, State, TRANSFERS_MAX, Told};
+use paxos_banking::wire::client::{Ask, State, Told};
 use paxos_banking::wire::frame::{FrameLimits, frame_of, read_frame};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -237,11 +237,13 @@ async fn a_port_that_refuses_for_a_while_is_found_again() {
 
 #[actix_rt::test]
 async fn a_message_that_is_long_under_way_on_a_slow_link_is_taken_all_the_same() {
-    let mut servers = three_over(1_000_000, Some(12_000)).await;
+    let mut servers = three_over(1_000_000, Some(6_000)).await;
     servers.remove("C").unwrap().stop().await;
     let mut client = Client::greeted(servers["B"].client_address()).await;
     client.until(|status| status.peers_up.len() == 1).await;
-    let batch: Vec<_> = (1..=TRANSFERS_MAX as u128).map(|number| (number, "B", "A", 1)).collect();
+    // So few that B does not settle by itself.
+    let few = HomeLimits::default().settle_at_entries.unwrap() as u128 - 1;
+    let batch: Vec<_> = (1..=few).map(|number| (number, "B", "A", 1)).collect();
     client.send(transfers(Wait::Local, 5_000, &batch)).await;
     assert!(matches!(client.reply().await.unwrap().told, Told::Outcomes(_)));
     // Its log takes longer than a peer may be silent.
