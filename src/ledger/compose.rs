@@ -1,6 +1,5 @@
 //! Which block to propose, out of what a collection brought (R4).
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,14 +47,13 @@ pub struct Composition {
 /// changes comes along: it was tried for that.
 pub fn compose(
     bank: &Bank,
-    candidates: &BTreeMap<NodeId, impl Borrow<Candidate>>,
+    candidates: &BTreeMap<NodeId, Arc<Candidate>>,
     majority: usize,
     block_bytes_max: usize,
 ) -> (Composition, Option<Delta>) {
-    let candidates: Vec<(NodeId, &Candidate)> = candidates.iter().map(|(node, one)| (*node, one.borrow())).collect();
     let mut excluded = BTreeMap::new();
     let mut highest: Option<(Ballot, &Arc<Block>, Delta)> = None;
-    for (node, candidate) in &candidates {
+    for (node, candidate) in candidates {
         let Some((ballot, block)) = &candidate.accepted else { continue };
         match bank.check(block) {
             Ok(delta) if highest.as_ref().is_none_or(|(best, ..)| ballot > best) => {
@@ -154,7 +152,7 @@ mod tests {
         Bank::new(&Genesis::with_equal_openings(nodes, Amount::new(100)).unwrap())
     }
 
-    fn candidate(from: &str, amounts: &[u64]) -> (NodeId, Candidate) {
+    fn candidate(from: &str, amounts: &[u64]) -> (NodeId, Arc<Candidate>) {
         let origin: NodeId = from.parse().unwrap();
         let to = if from == "A" { "B" } else { "A" };
         let operations = amounts.iter().map(|amount| Operation {
@@ -166,10 +164,18 @@ mod tests {
             },
         });
         let log = LogOffer { first: Seq(1), operations: operations.collect(), truncated: false };
-        (origin, Candidate { accepted: None, log })
+        (origin, Arc::new(Candidate { accepted: None, log }))
     }
 
-    fn built(bank: &Bank, candidates: &[(NodeId, Candidate)]) -> Arc<Block> {
+    /// The same, with a vote.
+    fn voted(
+        (node, candidate): (NodeId, Arc<Candidate>),
+        accepted: Option<(Ballot, Arc<Block>)>,
+    ) -> (NodeId, Arc<Candidate>) {
+        (node, Arc::new(Candidate { accepted, log: candidate.log.clone() }))
+    }
+
+    fn built(bank: &Bank, candidates: &[(NodeId, Arc<Candidate>)]) -> Arc<Block> {
         match compose(bank, &candidates.iter().cloned().collect(), 2, 1 << 20).0.value {
             Value::Built(block) => block,
             other => panic!("{other:?}"),
@@ -183,9 +189,8 @@ mod tests {
         let newer = built(&bank, &[candidate("A", &[]), candidate("B", &[2])]);
         let vote = |round, block: &Arc<Block>| Some((Ballot { round, node: "C".parse().unwrap() }, block.clone()));
         for [of_a, of_b] in [[vote(1, &older), vote(2, &newer)], [vote(2, &newer), vote(1, &older)]] {
-            let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6]), candidate("C", &[7])]);
-            candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = of_a;
-            candidates.get_mut(&"B".parse().unwrap()).unwrap().accepted = of_b;
+            let (of_a, of_b) = (voted(candidate("A", &[5]), of_a), voted(candidate("B", &[6]), of_b));
+            let candidates = BTreeMap::from([of_a, of_b, candidate("C", &[7])]);
             assert_eq!(compose(&bank, &candidates, 2, 1 << 20).0.value, Value::Adopted(newer.clone()));
         }
     }
@@ -199,9 +204,9 @@ mod tests {
             bank.state(),
             built(&bank, &[candidate("A", &[1]), candidate("B", &[])]).runs().to_vec(),
         );
-        let mut candidates = BTreeMap::from([candidate("A", &[5]), candidate("B", &[6])]);
         let ballot = Ballot { round: 1, node: "C".parse().unwrap() };
-        candidates.get_mut(&"A".parse().unwrap()).unwrap().accepted = Some((ballot, Arc::new(foreign.unwrap())));
+        let of_a = voted(candidate("A", &[5]), Some((ballot, Arc::new(foreign.unwrap()))));
+        let candidates = BTreeMap::from([of_a, candidate("B", &[6])]);
         let (composition, _) = compose(&bank, &candidates, 2, 1 << 20);
         assert_eq!(composition.value, Value::Undecided);
         assert!(composition.excluded.contains_key(&"A".parse().unwrap()));
@@ -238,8 +243,8 @@ mod tests {
         let Value::Built(block) = composition.value else { panic!("{composition:?}") };
         assert_eq!(delta, Some(bank.check(&block).unwrap()));
         let ballot = Ballot { round: 1, node: "C".parse().unwrap() };
-        candidates.get_mut(&"C".parse().unwrap()).unwrap().accepted =
-            Some((ballot, built(&bank, &[candidate("A", &[]), candidate("B", &[9])])));
+        let other = built(&bank, &[candidate("A", &[]), candidate("B", &[9])]);
+        candidates.extend([voted(candidate("C", &[]), Some((ballot, other)))]);
         let (composition, delta) = compose(&bank, &candidates, 2, 1 << 20);
         let Value::Adopted(block) = composition.value else { panic!("{composition:?}") };
         assert_eq!(delta, Some(bank.check(&block).unwrap()));
@@ -254,7 +259,7 @@ mod tests {
     #[test]
     fn an_offer_of_a_node_that_is_ahead_is_left_out_and_one_of_a_node_behind_is_cut() {
         let (node, mut ahead) = candidate("A", &[1]);
-        ahead.log.first = Seq(3);
+        Arc::make_mut(&mut ahead).log.first = Seq(3);
         let candidates = BTreeMap::from([(node, ahead), candidate("B", &[])]);
         let (composition, _) = compose(&bank(), &candidates, 2, 1 << 20);
         assert_eq!((composition.value, composition.left_out), (Value::Nothing, true));

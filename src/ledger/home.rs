@@ -8,7 +8,6 @@ mod limits;
 mod open;
 mod waiting;
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -214,7 +213,7 @@ impl Home {
     }
 
     /// Which block to propose, given what a collection brought.
-    pub fn compose(&mut self, candidates: &BTreeMap<NodeId, impl Borrow<Candidate>>) -> Composition {
+    pub fn compose(&mut self, candidates: &BTreeMap<NodeId, Arc<Candidate>>) -> Composition {
         let (composition, delta) = compose(&self.bank, candidates, self.majority, self.limits.block_bytes_max);
         self.checked.0 = delta;
         composition

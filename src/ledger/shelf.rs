@@ -174,6 +174,11 @@ mod tests {
     }
 
     #[test]
+    fn a_remembered_id_takes_96_bytes() {
+        assert_eq!(size_of::<(TransferId, Known)>(), 96, "docs/performance.md tells it");
+    }
+
+    #[test]
     fn ids_that_ascend_go_into_the_row_and_only_others_into_the_tree() {
         let account: AccountId = "A".parse().unwrap();
         let mut shelf = Shelf::default();

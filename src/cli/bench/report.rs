@@ -102,7 +102,8 @@ impl Report {
             "memory_bytes_largest_node": nodes.memory_bytes,
             "calls_pushed_back": pushed_back,
             "per_transfer": {
-                "syncs": per_transfer(nodes.writes), "disk_bytes": per_transfer(nodes.disk_bytes), "wire_bytes": per_transfer(nodes.wire_bytes),
+                "syncs": per_transfer(nodes.writes), "disk_bytes": per_transfer(nodes.disk_bytes),
+                "wire_bytes": per_transfer(nodes.wire_bytes),
             },
             "floor": {
                 "fdatasync_us": micros(floors.sync), "fdatasync_bytes": floors.sync_bytes,

@@ -40,6 +40,13 @@ impl Usage {
         usage
     }
 
+    /// The same with how many writes the nodes have made durable so far, each of which took one sync of a disk.
+    pub(super) async fn with_writes(self, client: &Client) -> Self {
+        let report = client.status().await.unwrap_or_default();
+        let writes = report.nodes.into_values().flatten().filter_map(|status| status.writes).sum();
+        Self { writes, ..self }
+    }
+
     /// What was used since `before`.
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
@@ -50,12 +57,6 @@ impl Usage {
             memory_bytes: self.memory_bytes,
         }
     }
-}
-
-/// How many writes the nodes have made durable so far: each takes one sync of a disk.
-pub(super) async fn writes(client: &Client) -> u64 {
-    let report = client.status().await.unwrap_or_default();
-    report.nodes.into_values().flatten().filter_map(|status| status.writes).sum()
 }
 
 /// CPU time of this process.

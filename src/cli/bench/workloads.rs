@@ -13,7 +13,7 @@ use super::bank::Bank;
 use super::floors::Floors;
 use super::load::{self, Demand, Ids, Phase, Tally};
 use super::report::{Measured, Report, grouped, micros, time};
-use super::usage::{Usage, own_cpu, writes};
+use super::usage::{Usage, own_cpu};
 use super::{RunBench, Workload, verify};
 use crate::cli::Failure;
 use crate::client::{Client, ClientOptions, Outcome};
@@ -147,12 +147,12 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
         };
         sleep(WARM_UP).await;
         let processes = target.processes();
-        let before = Usage { writes: writes(&target.client).await, ..Usage::of(&processes) };
+        let before = Usage::of(&processes).with_writes(&target.client).await;
         let (own, began) = (own_cpu(), Instant::now());
         phase.set(Phase::Measured);
         sleep(bench.seconds()).await;
         let (nodes, own, during) = (Usage::of(&processes), own_cpu() - own, began.elapsed());
-        let nodes = Usage { writes: writes(&target.client).await, ..nodes }.since(&before);
+        let nodes = nodes.with_writes(&target.client).await.since(&before);
         if let Some(bank) = target.bank.as_mut().filter(|_| bench.kill) {
             (0..bank.len()).for_each(|index| bank.kill(index));
         }
@@ -209,7 +209,7 @@ pub(super) async fn rounds(bench: &RunBench, workload: Workload, report: &mut Re
     let (mut warm, start) = (false, Instant::now());
     while start.elapsed() < WARM_UP + bench.seconds() {
         if !warm && start.elapsed() > WARM_UP {
-            before = Usage { writes: writes(&client).await, ..Usage::of(&bank.processes()) };
+            before = Usage::of(&bank.processes()).with_writes(&client).await;
             (warm, began, own) = (true, Instant::now(), own_cpu());
             calls.reset();
         }
@@ -225,7 +225,7 @@ pub(super) async fn rounds(bench: &RunBench, workload: Workload, report: &mut Re
         }
     }
     let (nodes, own, during) = (Usage::of(&bank.processes()), own_cpu() - own, began.elapsed());
-    let nodes = Usage { writes: writes(&client).await, ..nodes }.since(&before);
+    let nodes = nodes.with_writes(&client).await.since(&before);
     let (round_trips, syncs) = if workload == Workload::Shortage { (2, 1) } else { (3, 3) };
     report.load(&Measured {
         workload: workload.name(),

@@ -141,7 +141,7 @@ impl Wal {
         let pages = 1 + 2 * header.half_pages;
         file.set_len(PAGE as u64 * pages)?;
         // A page that was never written has no place on the disk: to give it one takes as long as the sync that waits for
-        // it. One by one, since a system may keep what is written at once as one, and write all of it again for each part.
+        // it. One by one, since a system may keep what came at once as one, and count all of it as written for each part.
         for number in 1..pages {
             file.write(number * PAGE as u64, &[0; PAGE])?;
         }

@@ -292,7 +292,8 @@ impl Homes {
     /// A collection of this home's which hears these, and the block that comes of it.
     fn settle(&mut self, home: NodeId, mark: Mark, heard: &BTreeSet<NodeId>) -> Vec<Effect<HomeAction>> {
         let mut effects = self.catch_up(home);
-        let candidate = |heard: &NodeId| (*heard, Candidate { accepted: None, log: self.homes[heard].offer() });
+        let candidate =
+            |heard: &NodeId| (*heard, Arc::new(Candidate { accepted: None, log: self.homes[heard].offer() }));
         let candidates: BTreeMap<_, _> = heard.iter().map(candidate).collect();
         let composition = self.homes.get_mut(&home).unwrap().compose(&candidates);
         assert!(composition.excluded.is_empty() && composition.rejected.is_empty() && !composition.left_out);
