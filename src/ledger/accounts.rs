@@ -26,7 +26,7 @@ pub struct Accounts<V> {
     order: Vec<Place>,
 }
 
-/// Where an account's value is, for as long as the table is there.
+/// Where an account's value is, for as long as the table is there, and in each copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(u32);
 
@@ -174,6 +174,10 @@ impl<V: fmt::Debug> fmt::Debug for Accounts<V> {
     }
 }
 
+/// From one change for so many accounts on, it is quicker to go through all accounts in their order than to sort the
+/// changes: names are long, and compared a dozen times each.
+const WALK_WORTH: usize = 16;
+
 /// A table under trial: what is there, and what would be different.
 #[derive(Clone, Debug)]
 pub(super) struct Overlay<'a, V> {
@@ -197,12 +201,18 @@ pub(super) struct Changes<V> {
 }
 
 impl<'a, V: Copy> Overlay<'a, V> {
-    pub(super) fn new(below: &'a Accounts<V>) -> Self {
-        Self { below, changed: Changed::default(), added: BTreeMap::new() }
+    /// Over `below`, with room for so many changes.
+    pub(super) fn new(below: &'a Accounts<V>, changes: usize) -> Self {
+        let mut changed = Changed::default();
+        changed.reserve(changes.min(below.len()));
+        Self { below, changed, added: BTreeMap::new() }
     }
 
-    pub(super) fn spot(&self, account: AccountId) -> Spot {
-        self.below.place(account).map_or(Spot::Added(account), Spot::Below)
+    /// Where an account's value is. It is looked for unless it is where it should be.
+    pub(super) fn spot(&self, account: AccountId, should_be: Option<Place>) -> Spot {
+        let there =
+            should_be.filter(|place| self.below.slots.get_index(place.index()).is_some_and(|slot| *slot.0 == account));
+        there.or_else(|| self.below.place(account)).map_or(Spot::Added(account), Spot::Below)
     }
 
     pub(super) fn get(&self, spot: Spot) -> Option<V> {
@@ -220,10 +230,18 @@ impl<'a, V: Copy> Overlay<'a, V> {
     }
 
     pub(super) fn finish(self) -> Changes<V> {
-        let changed = self.changed.into_iter().map(|(place, value)| (self.below.at(place).0, value, Some(place)));
-        let added = self.added.into_iter().map(|(account, value)| (account, value, None));
-        let mut values: Vec<_> = changed.chain(added).collect();
-        values.sort_unstable_by_key(|(account, ..)| *account);
+        let Self { below, changed, added } = self;
+        let entry = |(place, value): (Place, V)| (below.at(place).0, value, Some(place));
+        let few = changed.len() < below.len() / WALK_WORTH;
+        let mut values: Vec<_> = if few {
+            changed.into_iter().map(entry).collect()
+        } else {
+            below.order.iter().filter_map(|place| Some(entry((*place, *changed.get(place)?)))).collect()
+        };
+        if few || !added.is_empty() {
+            values.extend(added.into_iter().map(|(account, value)| (account, value, None)));
+            values.sort_unstable_by_key(|(account, ..)| *account);
+        }
         Changes { values }
     }
 }

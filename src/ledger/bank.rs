@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::accounts::{Accounts, Changes, Overlay, Spot};
+use super::accounts::{Accounts, Changes, Overlay, Place, Spot};
 use super::block::{Block, Genesis};
 use super::entry::{Action, Operation, Run};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId, Seq};
@@ -182,7 +182,7 @@ impl Bank {
         if block.state() != self.state {
             return Err(BlockFault::State { found: block.state(), state: self.state });
         }
-        let mut trial = Trial::new(self);
+        let mut trial = Trial::new(self, block.entry_count());
         for run in block.runs() {
             trial.run(run)?;
         }
@@ -218,16 +218,23 @@ pub(super) struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    pub(super) fn new(bank: &'a Bank) -> Self {
-        Self { bank, balances: Overlay::new(&bank.balances), watermarks: BTreeMap::new() }
+    /// Of so many operations on the state of `bank`.
+    pub(super) fn new(bank: &'a Bank, operations: usize) -> Self {
+        Self { bank, balances: Overlay::new(&bank.balances, 2 * operations), watermarks: BTreeMap::new() }
     }
 
     fn balance(&self, spot: Spot) -> Result<Amount, EntryFault> {
         self.balances.get(spot).ok_or(EntryFault::UnknownAccount)
     }
 
-    /// Applies one operation of `origin`, or changes nothing.
-    pub(super) fn operation(&mut self, origin: NodeId, operation: &Operation) -> Result<(), EntryFault> {
+    /// Applies one operation of `origin`, or changes nothing. `places` are where the two accounts of a transfer should be
+    /// among the balances, where that is known.
+    pub(super) fn operation(
+        &mut self,
+        origin: NodeId,
+        operation: &Operation,
+        places: Option<[Place; 2]>,
+    ) -> Result<(), EntryFault> {
         if operation.account().home() != origin {
             return Err(EntryFault::NotHome);
         }
@@ -236,14 +243,15 @@ impl<'a> Trial<'a> {
                 if from == to || amount == Amount::ZERO {
                     return Err(EntryFault::Nothing);
                 }
-                let (from, to) = (self.balances.spot(from), self.balances.spot(to));
+                let [at_from, at_to] = places.map_or([None; 2], |places| places.map(Some));
+                let (from, to) = (self.balances.spot(from, at_from), self.balances.spot(to, at_to));
                 let debited = self.balance(from)?.checked_sub(amount).ok_or(EntryFault::Overdraft)?;
                 let credited = self.balance(to)?.checked_add(amount).ok_or(EntryFault::Overflow)?;
                 self.balances.set(from, debited);
                 self.balances.set(to, credited);
             }
             Action::Open { account } => {
-                let spot = self.balances.spot(account);
+                let spot = self.balances.spot(account, None);
                 if self.balance(spot).is_ok() {
                     return Err(EntryFault::AlreadyOpen);
                 }
@@ -266,7 +274,7 @@ impl<'a> Trial<'a> {
         }
         for entry in run.entries() {
             let fault = |fault| BlockFault::Entry { origin, seq: entry.seq, fault };
-            self.operation(origin, &entry.operation).map_err(fault)?;
+            self.operation(origin, &entry.operation, None).map_err(fault)?;
         }
         self.settle(run);
         Ok(())

@@ -1,8 +1,9 @@
 //! Which block to propose, out of what a collection brought (R4).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::accounts::Place;
 use super::bank::{Bank, BlockFault, Delta, EntryFault, Trial};
 use super::block::Block;
 use super::entry::{LogOffer, OPERATION_BYTES_MAX, Run};
@@ -43,11 +44,21 @@ pub struct Composition {
     pub left_out: bool,
 }
 
+/// The log of the node that composes, of which it knows where the accounts are.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnLog<'a> {
+    /// That node.
+    pub origin: NodeId,
+    /// Of each unsettled transfer, the places of its two accounts among the settled balances.
+    pub places: &'a VecDeque<Option<[Place; 2]>>,
+}
+
 /// Chooses the value for the height after `bank`'s, from at least `majority` PROMISEs. Where that is a block, what it
 /// changes comes along: it was tried for that.
 pub fn compose(
     bank: &Bank,
     candidates: &BTreeMap<NodeId, Arc<Candidate>>,
+    own: Option<OwnLog<'_>>,
     majority: usize,
     block_bytes_max: usize,
 ) -> (Composition, Option<Delta>) {
@@ -74,7 +85,7 @@ pub fn compose(
     }
     let counted = candidates.iter().filter(|(node, _)| !excluded.contains_key(node));
     let logs = counted.map(|(node, candidate)| (*node, &candidate.log));
-    let (mut built, delta) = build(bank, logs, block_bytes_max);
+    let (mut built, delta) = build(bank, logs, own, block_bytes_max);
     built.excluded = excluded;
     (built, delta)
 }
@@ -82,6 +93,7 @@ pub fn compose(
 fn build<'a>(
     bank: &Bank,
     logs: impl Iterator<Item = (NodeId, &'a LogOffer)>,
+    own: Option<OwnLog<'_>>,
     block_bytes_max: usize,
 ) -> (Composition, Option<Delta>) {
     let mut left_out = false;
@@ -96,12 +108,13 @@ fn build<'a>(
         offers.push((origin, Run { origin, first: next, operations: usable.to_vec() }));
     }
     let shares = shares(bank, &offers, block_bytes_max);
-    let (mut trial, mut rejected, mut runs) = (Trial::new(bank), BTreeMap::new(), Vec::new());
+    let (mut trial, mut rejected, mut runs) = (Trial::new(bank, shares.iter().sum()), BTreeMap::new(), Vec::new());
     for ((origin, mut run), share) in offers.into_iter().zip(shares) {
         left_out |= share < run.operations.len();
         run.operations.truncate(share);
-        let failed = run.entries().find_map(|entry| {
-            let fault = trial.operation(origin, &entry.operation).err()?;
+        let own = own.filter(|own| own.origin == origin).into_iter().flat_map(|own| own.places).copied();
+        let failed = run.entries().zip(own.chain(std::iter::repeat(None))).find_map(|(entry, places)| {
+            let fault = trial.operation(origin, &entry.operation, places).err()?;
             Some((entry.seq, fault))
         });
         if let Some((seq, fault)) = failed {
@@ -176,7 +189,7 @@ mod tests {
     }
 
     fn built(bank: &Bank, candidates: &[(NodeId, Arc<Candidate>)]) -> Arc<Block> {
-        match compose(bank, &candidates.iter().cloned().collect(), 2, 1 << 20).0.value {
+        match compose(bank, &candidates.iter().cloned().collect(), None, 2, 1 << 20).0.value {
             Value::Built(block) => block,
             other => panic!("{other:?}"),
         }
@@ -191,7 +204,7 @@ mod tests {
         for [of_a, of_b] in [[vote(1, &older), vote(2, &newer)], [vote(2, &newer), vote(1, &older)]] {
             let (of_a, of_b) = (voted(candidate("A", &[5]), of_a), voted(candidate("B", &[6]), of_b));
             let candidates = BTreeMap::from([of_a, of_b, candidate("C", &[7])]);
-            assert_eq!(compose(&bank, &candidates, 2, 1 << 20).0.value, Value::Adopted(newer.clone()));
+            assert_eq!(compose(&bank, &candidates, None, 2, 1 << 20).0.value, Value::Adopted(newer.clone()));
         }
     }
 
@@ -207,7 +220,7 @@ mod tests {
         let ballot = Ballot { round: 1, node: "C".parse().unwrap() };
         let of_a = voted(candidate("A", &[5]), Some((ballot, Arc::new(foreign.unwrap()))));
         let candidates = BTreeMap::from([of_a, candidate("B", &[6])]);
-        let (composition, _) = compose(&bank, &candidates, 2, 1 << 20);
+        let (composition, _) = compose(&bank, &candidates, None, 2, 1 << 20);
         assert_eq!(composition.value, Value::Undecided);
         assert!(composition.excluded.contains_key(&"A".parse().unwrap()));
     }
@@ -216,7 +229,7 @@ mod tests {
     fn r4_each_origin_gets_its_share_and_the_rest_goes_round() {
         let counts = |[a, b, c]: [usize; 3]| {
             let candidates = [candidate("A", &vec![1; a]), candidate("B", &vec![1; b]), candidate("C", &vec![1; c])];
-            let (composition, _) = compose(&bank(), &candidates.into(), 2, 12 * OPERATION_BYTES_MAX);
+            let (composition, _) = compose(&bank(), &candidates.into(), None, 2, 12 * OPERATION_BYTES_MAX);
             let Value::Built(block) = composition.value else { panic!("{composition:?}") };
             (block.runs().iter().map(|run| run.operations.len()).collect::<Vec<_>>(), composition.left_out)
         };
@@ -228,7 +241,7 @@ mod tests {
     #[test]
     fn an_entry_that_does_not_pass_ends_its_origins_run_only() {
         let candidates = BTreeMap::from([candidate("A", &[60, 50, 1]), candidate("B", &[5])]);
-        let (composition, _) = compose(&bank(), &candidates, 2, 1 << 20);
+        let (composition, _) = compose(&bank(), &candidates, None, 2, 1 << 20);
         let Value::Built(block) = composition.value else { panic!("{composition:?}") };
         assert_eq!(block.entry_count(), 2);
         assert_eq!(composition.rejected[&"A".parse().unwrap()], (Seq(2), EntryFault::Overdraft));
@@ -239,13 +252,13 @@ mod tests {
     fn r5_what_comes_along_is_what_a_check_of_the_block_finds() {
         let bank = bank();
         let mut candidates = BTreeMap::from([candidate("A", &[60, 50, 1]), candidate("B", &[5]), candidate("C", &[])]);
-        let (composition, delta) = compose(&bank, &candidates, 2, 1 << 20);
+        let (composition, delta) = compose(&bank, &candidates, None, 2, 1 << 20);
         let Value::Built(block) = composition.value else { panic!("{composition:?}") };
         assert_eq!(delta, Some(bank.check(&block).unwrap()));
         let ballot = Ballot { round: 1, node: "C".parse().unwrap() };
         let other = built(&bank, &[candidate("A", &[]), candidate("B", &[9])]);
         candidates.extend([voted(candidate("C", &[]), Some((ballot, other)))]);
-        let (composition, delta) = compose(&bank, &candidates, 2, 1 << 20);
+        let (composition, delta) = compose(&bank, &candidates, None, 2, 1 << 20);
         let Value::Adopted(block) = composition.value else { panic!("{composition:?}") };
         assert_eq!(delta, Some(bank.check(&block).unwrap()));
     }
@@ -253,7 +266,7 @@ mod tests {
     #[test]
     fn r9_no_empty_block_is_proposed() {
         let candidates = BTreeMap::from([candidate("A", &[]), candidate("B", &[])]);
-        assert_eq!(compose(&bank(), &candidates, 2, 1 << 20).0.value, Value::Nothing);
+        assert_eq!(compose(&bank(), &candidates, None, 2, 1 << 20).0.value, Value::Nothing);
     }
 
     #[test]
@@ -261,7 +274,7 @@ mod tests {
         let (node, mut ahead) = candidate("A", &[1]);
         Arc::make_mut(&mut ahead).log.first = Seq(3);
         let candidates = BTreeMap::from([(node, ahead), candidate("B", &[])]);
-        let (composition, _) = compose(&bank(), &candidates, 2, 1 << 20);
+        let (composition, _) = compose(&bank(), &candidates, None, 2, 1 << 20);
         assert_eq!((composition.value, composition.left_out), (Value::Nothing, true));
         let mut bank = bank();
         let first = built(&bank, &[candidate("A", &[1]), candidate("B", &[])]);

@@ -4,6 +4,7 @@
 //! Its state may run ahead of the store: every effect that tells of it stands behind the record that makes it durable.
 
 mod decide;
+mod ends;
 mod limits;
 mod open;
 mod waiting;
@@ -11,20 +12,25 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Place as AccountPlace};
 use super::aside::Aside;
 use super::bank::{Bank, BlockFault, Delta, EntryFault};
 use super::block::Block;
 use super::checkpoint::Checkpoint;
-use super::compose::{Candidate, Composition, compose};
+use super::compose::{Candidate, Composition, OwnLog, compose};
 use super::entry::{Action, LogOffer, OPERATION_BYTES_MAX, Operation};
 use super::memory::{Memory, Refusal};
 use super::request::{Answer, Approval, Request, Ticket, Wait};
 use super::settled_at::SettledAt;
 use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
+use ends::{Beside, Ends, To};
 pub use limits::HomeLimits;
 use waiting::Place;
+
+/// The accounts of so many requests are looked for before the first is decided: a processor waits for the memory once,
+/// where it would wait for each of them.
+const LOOKED_FOR_AT_ONCE: usize = 32;
 
 /// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).
 pub type Mark = u64;
@@ -85,9 +91,13 @@ pub struct Home {
     halted: bool,
     bank: Bank,
     log: VecDeque<Operation>,
+    /// Of each transfer in the log, where its accounts are among the settled balances.
+    log_places: Aside<VecDeque<Option<[AccountPlace; 2]>>>,
     /// The accounts that the unsettled log opens.
     opening: BTreeSet<AccountId>,
     spendable: Accounts<Amount>,
+    /// By place in `spendable`.
+    beside: Aside<Vec<Beside>>,
     memory: Memory,
     parked: BTreeMap<Mark, Parked>,
     in_flight: BTreeMap<(AccountId, TransferId), Mark>,
@@ -127,15 +137,19 @@ impl Home {
     ) -> Result<(Self, Vec<Effect<HomeAction>>), Seq> {
         let HomeStart { bank, log, memory, settled_at, saved } = start;
         let spendable = bank.balances().iter().filter(|(account, _)| account.home() == me);
+        let spendable: Accounts<Amount> = spendable.map(|(account, amount)| (*account, *amount)).collect();
+        let accounts: Vec<AccountId> = spendable.unordered().map(|(account, _)| *account).collect();
         let mut home = Self {
             me,
             majority,
             limits,
             ready: false,
             halted: false,
-            spendable: spendable.map(|(account, amount)| (*account, *amount)).collect(),
+            spendable,
+            beside: Aside(Vec::with_capacity(accounts.len())),
             bank,
             log: VecDeque::new(),
+            log_places: Aside::default(),
             opening: BTreeSet::new(),
             memory,
             parked: BTreeMap::new(),
@@ -149,8 +163,10 @@ impl Home {
             saved,
             checked: Aside::default(),
         };
+        accounts.into_iter().for_each(|account| home.note_beside(account));
         for operation in log {
-            home.append(operation).ok_or(home.last_seq().next())?;
+            let (from, to, _) = operation.parts();
+            home.append(operation, home.ends(from, to)).ok_or(home.last_seq().next())?;
         }
         let mut effects = Vec::new();
         home.trim_memory(&mut effects);
@@ -214,7 +230,9 @@ impl Home {
 
     /// Which block to propose, given what a collection brought.
     pub fn compose(&mut self, candidates: &BTreeMap<NodeId, Arc<Candidate>>) -> Composition {
-        let (composition, delta) = compose(&self.bank, candidates, self.majority, self.limits.block_bytes_max);
+        let own = OwnLog { origin: self.me, places: &self.log_places.0 };
+        let (composition, delta) =
+            compose(&self.bank, candidates, Some(own), self.majority, self.limits.block_bytes_max);
         self.checked.0 = delta;
         composition
     }
@@ -223,8 +241,17 @@ impl Home {
     pub fn submit(&mut self, requests: impl IntoIterator<Item = (Ticket, Request)>) -> Vec<Effect<HomeAction>> {
         let mut step = Step::default();
         if !self.halted {
-            for (ticket, request) in requests {
-                self.decide(&mut step, ticket, request);
+            let mut requests = requests.into_iter();
+            let mut found = Vec::with_capacity(LOOKED_FOR_AT_ONCE);
+            loop {
+                let some = requests.by_ref().take(LOOKED_FOR_AT_ONCE);
+                found.extend(some.map(|(ticket, request)| (ticket, request, self.ends(request.from, request.to))));
+                if found.is_empty() {
+                    break;
+                }
+                for (ticket, request, ends) in found.drain(..) {
+                    self.decide(&mut step, ticket, request, ends);
+                }
             }
         }
         self.finish(step)
@@ -246,6 +273,7 @@ impl Home {
         }
         self.bank.advance(delta);
         self.log.drain(..own.len());
+        self.log_places.0.drain(..own.len());
         let mut effects = vec![Effect::Persist(Record::Block(block.clone()))];
         self.take_effects_of(block, &mut effects);
         if !own.is_empty() {
@@ -301,26 +329,34 @@ impl Home {
     }
 
     /// Appends an operation to the log, its effect on this home's accounts included, or changes nothing.
-    fn append(&mut self, operation: Operation) -> Option<()> {
+    fn append(&mut self, operation: Operation, ends: Ends) -> Option<()> {
         match operation.action {
-            Action::Transfer { from, to, amount } => {
-                let (from, to) = (self.spendable.place(from)?, self.spendable.place(to));
+            Action::Transfer { amount, .. } => {
+                let from = ends.from?;
                 let debited = self.spendable.at(from).1.checked_sub(amount)?;
-                if let Some(to) = to {
+                if let Some(To::Here(to)) = ends.to {
                     let credited = self.spendable.at_mut(to);
                     *credited = credited.checked_add(amount)?;
                 }
                 *self.spendable.at_mut(from) = debited;
+                self.log_places.0.push_back(self.settled_places(ends));
             }
             Action::Open { account } if self.can_open(account) => {
                 self.opening.insert(account);
+                self.log_places.0.push_back(None);
             }
             Action::Open { .. } => return None,
         }
         self.log.push_back(operation);
         // An account that is to be opened does not exist before that is settled.
         let exists = matches!(operation.action, Action::Transfer { .. });
-        self.memory.approved(&operation, self.last_seq(), exists);
+        let beside = ends.from.filter(|_| exists).map(|from| &mut self.beside.0[from.index()]);
+        let shelf = beside.as_ref().and_then(|beside| beside.shelf);
+        let seq = self.bank.watermark(self.me).plus(self.log.len() as u64);
+        let shelf = self.memory.approved(&operation, seq, exists, shelf);
+        if let Some(beside) = beside {
+            beside.shelf = shelf;
+        }
         Some(())
     }
 

@@ -173,32 +173,38 @@ impl Memory {
 
     /// The largest forgotten id of `owner`.
     pub fn horizon(&self, owner: Owner) -> Option<TransferId> {
-        self.shelf(owner).and_then(|shelf| shelf.horizon)
+        self.shelf(owner).and_then(Shelf::horizon)
     }
 
     /// Raises a horizon; it never falls.
     pub fn raise_horizon(&mut self, owner: Owner, id: TransferId) {
         let place = self.place(owner);
-        let shelf = self.shelf_at(place);
-        shelf.horizon = shelf.horizon.max(Some(id));
+        self.shelf_at(place).raise_horizon(id);
     }
 
     /// What is known of a request with this identity and content, the account of which is `owner` or does not exist.
-    pub fn look_up(&self, owner: Owner, identity: Identity, content: Content) -> Lookup {
-        let own = owner.and_then(|account| self.shelves.get(&account));
-        match own.and_then(|shelf| shelf.get(&identity)).or_else(|| self.shared.get(&identity)) {
+    /// `shelf` is where that account has its shelf, as [`Memory::approved`] told it, or nothing.
+    pub fn look_up(&self, owner: Owner, shelf: Option<Place>, identity: Identity, content: Content) -> Lookup {
+        let own = match shelf {
+            Some(place) => Some(self.shelves.at(place).1),
+            None => owner.and_then(|account| self.shelves.get(&account)),
+        };
+        let found = own.and_then(|shelf| shelf.get(&identity)).or_else(|| self.shared.get(&identity));
+        match found {
             Some((known, outcome)) if *known == content => Lookup::Decided(outcome.clone()),
             Some(_) => Lookup::Conflict,
             None => {
-                let horizon = if owner.is_some() { own.and_then(|shelf| shelf.horizon) } else { self.shared.horizon };
-                if horizon >= Some(identity.0) { Lookup::Expired } else { Lookup::New }
+                let shelf = if owner.is_some() { own } else { Some(&self.shared) };
+                let forgotten = |shelf: &Shelf| !shelf.is_beyond(identity.0) && shelf.horizon() >= Some(identity.0);
+                if shelf.is_some_and(forgotten) { Lookup::Expired } else { Lookup::New }
             }
         }
     }
 
     /// All that is remembered of an id, with the accounts that it was used with.
     pub fn find(&self, id: TransferId) -> impl Iterator<Item = (AccountId, Content, &Outcome)> {
-        let shared = self.shared.others.range((id, AccountId::FIRST)..).take_while(move |((found, _), _)| *found == id);
+        let shared =
+            self.shared.others().range((id, AccountId::FIRST)..).take_while(move |((found, _), _)| *found == id);
         let shared = shared.map(|((_, from), (content, outcome))| (*from, *content, outcome));
         let own = self.shelves.iter().filter_map(move |(from, shelf)| Some((*from, shelf.get(&(id, *from))?)));
         shared.chain(own.map(|(from, (content, outcome))| (from, *content, outcome)))
@@ -213,19 +219,23 @@ impl Memory {
     }
 
     /// Remembers an approval; `exists` tells whether the account that is debited or opened has a shelf of its own. That
-    /// of an opening has none until it is settled.
-    pub fn approved(&mut self, operation: &Operation, seq: Seq, exists: bool) {
+    /// of an opening has none until it is settled. `shelf` is where that shelf is, as the last call for that account
+    /// told, or nothing. Returns where it is.
+    pub fn approved(&mut self, operation: &Operation, seq: Seq, exists: bool, shelf: Option<Place>) -> Option<Place> {
         let account = operation.account();
-        let (owner, identity) = (exists.then_some(account), (operation.id, account));
-        self.insert(owner, identity, Content::of(operation), Outcome::Approved(seq));
+        let owner = exists.then_some(account);
+        let place = shelf.or_else(|| self.place(owner));
+        self.insert(place, (operation.id, account), Content::of(operation), Outcome::Approved(seq));
+        place
     }
 
     /// Accounts were opened: what the shared shelf remembers of them moves to shelves of their own. Left there, it
     /// could be forgotten under the shared horizon, while the account's own one says that its ids are new.
     pub fn give_shelves(&mut self, accounts: &BTreeSet<AccountId>) {
-        let theirs = self.shared.others.iter().filter(|((_, account), _)| accounts.contains(account));
+        let theirs = self.shared.others().iter().filter(|((_, account), _)| accounts.contains(account));
         for (identity, (content, outcome)) in theirs.map(|(key, value)| (*key, value.clone())).collect::<Vec<_>>() {
-            self.insert(Some(identity.1), identity, content, outcome);
+            let place = self.place(Some(identity.1));
+            self.insert(place, identity, content, outcome);
         }
     }
 
@@ -261,13 +271,15 @@ impl Memory {
     }
 
     fn refused_in(&mut self, number: u64, refusal: &Refusal, exists: bool) {
-        let owner = exists.then_some(refusal.from);
+        let place = self.place(exists.then_some(refusal.from));
         let content = Content { to: refusal.to, amount: refusal.amount };
         let outcome = Outcome::Refused(Box::new(refusal.reason.clone()), number);
-        self.insert(owner, (refusal.id, refusal.from), content, outcome);
+        self.insert(place, (refusal.id, refusal.from), content, outcome);
     }
 
-    fn insert(&mut self, owner: Owner, key: Identity, content: Content, outcome: Outcome) {
+    /// Puts an outcome on the shelf at a place, or on the shared one.
+    fn insert(&mut self, place: Option<Place>, key: Identity, content: Content, outcome: Outcome) {
+        let owner = place.map(|_| key.1);
         if let Outcome::Refused(_, number) = &outcome {
             self.records.entry(*number).or_default().insert((owner, key.0, key.1));
         }
@@ -275,7 +287,6 @@ impl Memory {
             // Decided before the account existed: one copy is enough.
             self.remove_shared(key);
         }
-        let place = self.place(owner);
         let shelf = self.shelf_at(place);
         match shelf.insert(owner.is_some(), key, content, outcome) {
             None => {
@@ -290,7 +301,7 @@ impl Memory {
     }
 
     fn remove_shared(&mut self, key: Identity) {
-        let Some((_, outcome)) = self.shared.others.remove(&key) else { return };
+        let Some((_, outcome)) = self.shared.remove_other(&key) else { return };
         self.total -= 1;
         if let Outcome::Refused(_, number) = outcome {
             self.forget_in_record(number, None, key);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use super::aside::Aside;
 use super::memory::{Content, Outcome};
 use crate::types::{AccountId, Seq, TransferId};
 
@@ -10,45 +11,107 @@ use crate::types::{AccountId, Seq, TransferId};
 pub(super) type Known = (Content, Outcome);
 
 /// The outcomes of one account, or those that all accounts which do not exist share, with their horizon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+///
+/// A node has one for each account that was used, and each transfer needs another: what it looks at for an id that is new
+/// is 64 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shelf {
-    pub(super) horizon: Option<TransferId>,
     /// Of one account alone: ids that were each greater than all before, in order, approvals among them with seqs that
     /// were too. Most are, and come in at the end.
     recent: VecDeque<(TransferId, Known)>,
-    /// No id of `recent` is greater, and no seq. Most ids that are looked up are, and so known to be new without a look
-    /// at those.
-    last: Option<(TransferId, Seq)>,
-    /// All others.
-    pub(super) others: BTreeMap<(TransferId, AccountId), Known>,
+    /// No seq in `recent` is greater.
+    last_seq: Seq,
+    /// No id that is remembered or forgotten is greater. Most that are looked up are, and so known to be new.
+    greatest: Aside<TransferId>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most shelves do not have, or nobody asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Rare {
+    horizon: Option<TransferId>,
+    /// All outcomes that are not recent.
+    others: BTreeMap<(TransferId, AccountId), Known>,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self { recent: VecDeque::new(), last_seq: Seq(0), greatest: Aside(0.into()), rare: None }
+    }
 }
 
 impl Shelf {
     pub(super) fn len(&self) -> usize {
-        self.recent.len() + self.others.len()
+        self.recent.len() + self.others().len()
+    }
+
+    /// The largest forgotten id.
+    pub(super) fn horizon(&self) -> Option<TransferId> {
+        self.rare.as_ref().and_then(|rare| rare.horizon)
+    }
+
+    /// Raises the horizon; it never falls.
+    pub(super) fn raise_horizon(&mut self, id: TransferId) {
+        self.greatest.0 = self.greatest.0.max(id);
+        let rare = self.rare.get_or_insert_default();
+        rare.horizon = rare.horizon.max(Some(id));
+    }
+
+    /// The outcomes that did not come in order.
+    pub(super) fn others(&self) -> &BTreeMap<(TransferId, AccountId), Known> {
+        static NONE: BTreeMap<(TransferId, AccountId), Known> = BTreeMap::new();
+        self.rare.as_ref().map_or(&NONE, |rare| &rare.others)
+    }
+
+    fn others_mut(&mut self) -> &mut BTreeMap<(TransferId, AccountId), Known> {
+        &mut self.rare.get_or_insert_default().others
+    }
+
+    /// Takes one of them away.
+    pub(super) fn remove_other(&mut self, key: &(TransferId, AccountId)) -> Option<Known> {
+        let rare = self.rare.as_mut()?;
+        let known = rare.others.remove(key);
+        // Two shelves are equal that remember and forgot the same, whatever they once had.
+        if rare.others.is_empty() && rare.horizon.is_none() {
+            self.rare = None;
+        }
+        known
+    }
+
+    /// True where an id is greater than all that were ever here: neither remembered nor forgotten.
+    pub(super) fn is_beyond(&self, id: TransferId) -> bool {
+        id > self.greatest.0
     }
 
     pub(super) fn get(&self, key: &(TransferId, AccountId)) -> Option<&Known> {
+        if self.is_beyond(key.0) {
+            return None;
+        }
         match self.place(key.0) {
             Ok(place) => Some(&self.recent[place].1),
-            Err(_) => self.others.get(key),
+            Err(_) => self.others().get(key),
         }
     }
 
     /// The approvals up to `seq`.
     pub(super) fn approvals_up_to(&self, seq: Seq) -> impl Iterator<Item = (Seq, TransferId, Content)> {
         let recent = self.recent.iter().take_while(move |(_, (_, outcome))| outcome.seq() <= Some(seq));
-        let others = self.others.iter().filter(move |(_, (_, outcome))| outcome.seq() <= Some(seq));
+        let others = self.others().iter().filter(move |(_, (_, outcome))| outcome.seq() <= Some(seq));
         let all = recent.map(|(id, known)| (*id, known)).chain(others.map(|((id, _), known)| (*id, known)));
         all.filter_map(|(id, (content, outcome))| outcome.seq().map(|seq| (seq, id, *content)))
     }
 
-    /// Where among the recent ones an id is, or where it would belong: most are greater than all, and found at once.
+    /// Where among the recent ones an id is, or where it would belong.
     fn place(&self, id: TransferId) -> Result<usize, usize> {
-        match self.last {
-            Some((last, _)) if id <= last => self.recent.binary_search_by_key(&id, |(known, _)| *known),
-            _ => Err(self.recent.len()),
+        self.recent.binary_search_by_key(&id, |(known, _)| *known)
+    }
+
+    fn take_recent(&mut self, place: usize) -> Option<Known> {
+        let (_, known) = self.recent.remove(place)?;
+        if self.recent.is_empty() {
+            self.last_seq = Seq(0);
         }
+        Some(known)
     }
 
     /// Remembers an outcome, and returns the one that it replaces. `of_one` says that this is the shelf of one account.
@@ -59,16 +122,23 @@ impl Shelf {
         content: Content,
         outcome: Outcome,
     ) -> Option<Known> {
-        let before = match self.place(key.0) {
-            Ok(place) => self.recent.remove(place).map(|(_, known)| known),
-            Err(_) => self.others.remove(&key),
+        let beyond = self.is_beyond(key.0);
+        let before = if beyond {
+            None
+        } else {
+            match self.place(key.0) {
+                Ok(place) => self.take_recent(place),
+                Err(_) => self.remove_other(&key),
+            }
         };
-        let (last_id, last_seq) = self.last.unzip();
-        if of_one && Some(key.0) > last_id && outcome.seq().is_none_or(|seq| Some(seq) > last_seq) {
-            self.last = Some((key.0, outcome.seq().max(last_seq).unwrap_or_default()));
+        self.greatest.0 = self.greatest.0.max(key.0);
+        let follows = (beyond || self.recent.back().is_none_or(|(last, _)| key.0 > *last))
+            && outcome.seq().is_none_or(|seq| seq > self.last_seq);
+        if of_one && follows {
+            self.last_seq = outcome.seq().unwrap_or(self.last_seq);
             self.recent.push_back((key.0, (content, outcome)));
         } else {
-            self.others.insert(key, (content, outcome));
+            self.others_mut().insert(key, (content, outcome));
         }
         before
     }
@@ -86,7 +156,7 @@ impl Shelf {
         // Those that were gone past: recent ones are put back in the end.
         let (mut stay, mut after) = (Vec::new(), None);
         while forgotten.len() < count {
-            let other = self.others.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next();
+            let other = self.others().range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next();
             let other = other.map(|(key, known)| (*key, forgettable(known)));
             let recent = self.recent.front().map(|(id, _)| *id);
             match (recent, other) {
@@ -98,7 +168,7 @@ impl Shelf {
                     }
                 }
                 (_, Some((key, true))) => {
-                    if let Some((_, outcome)) = self.others.remove(&key) {
+                    if let Some((_, outcome)) = self.remove_other(&key) {
                         forgotten.push((key, outcome));
                     }
                 }
@@ -108,7 +178,7 @@ impl Shelf {
         }
         stay.into_iter().rev().for_each(|known| self.recent.push_front(known));
         if self.recent.is_empty() {
-            self.last = None;
+            self.last_seq = Seq(0);
         }
         forgotten
     }
@@ -174,8 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_id_takes_96_bytes() {
+    fn a_remembered_id_takes_96_bytes_and_a_shelf_one_line_of_a_cache() {
         assert_eq!(size_of::<(TransferId, Known)>(), 96, "docs/performance.md tells it");
+        assert_eq!(size_of::<Shelf>(), 64);
     }
 
     #[test]
@@ -188,10 +259,10 @@ mod tests {
         }
         let row: Vec<_> = shelf.recent.iter().map(|(id, _)| *id).collect();
         assert_eq!(row, [3, 5, 9].map(TransferId::from));
-        assert!(shelf.others.keys().map(|(id, _)| *id).eq([4, 7].map(TransferId::from)));
+        assert!(shelf.others().keys().map(|(id, _)| *id).eq([4, 7].map(TransferId::from)));
         // Whoever looks for approvals up to a seq ends at the first in the row that is above it.
         let (content, outcome) = (Content::transfer(account, Amount::new(1)), Outcome::Approved(Seq(8)));
         shelf.insert(true, (10.into(), account), content, outcome);
-        assert_eq!((shelf.recent.len(), shelf.others.len()), (3, 3), "the seq is lower than that of id 9");
+        assert_eq!((shelf.recent.len(), shelf.others().len()), (3, 3), "the seq is lower than that of id 9");
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Home, HomeAction, Mark, Parked, Place, Step};
+use super::{Ends, Home, HomeAction, Mark, Parked, Place, Step};
 use crate::ledger::memory::{Content, Lookup, Outcome, Refusal};
 use crate::ledger::{Action, Answer, Operation, Reason, Request, Ticket, Wait};
-use crate::types::{AccountId, Amount, NodeId, Seq, TransferId};
+use crate::types::{Amount, NodeId, Seq};
 
 impl Home {
-    pub(super) fn decide(&mut self, step: &mut Step, ticket: Ticket, request: Request) {
+    /// `ends` are the accounts of the request, as they were found.
+    pub(super) fn decide(&mut self, step: &mut Step, ticket: Ticket, request: Request, ends: Ends) {
         let mut reply = |answer| step.actions.push(HomeAction::Reply(ticket, answer));
         // Refusals by form need no memory: they come out the same for ever.
         if request.from.home() != self.me {
@@ -35,26 +36,17 @@ impl Home {
             self.open.insert(ticket, Place::Parked(*mark));
             return;
         }
-        let spendable = self.spendable.get(&request.from).copied();
         let (identity, content) = ((request.id, request.from), Content::transfer(request.to, request.amount));
-        if !self.answer_known(step, ticket, request.wait, identity, content, spendable.is_some()) {
-            self.decide_new(step, ticket, request, spendable);
+        let owner = ends.from.map(|_| request.from);
+        let known = self.memory.look_up(owner, self.shelf(ends), identity, content);
+        if !self.answer_known(step, ticket, request.wait, known) {
+            self.decide_new(step, ticket, request, ends);
         }
     }
 
-    /// Answers a request that was decided before, or may have been (R10); false where it is new. `exists` tells whether
-    /// the account of the identity does.
-    pub(super) fn answer_known(
-        &mut self,
-        step: &mut Step,
-        ticket: Ticket,
-        wait: Wait,
-        identity: (TransferId, AccountId),
-        content: Content,
-        exists: bool,
-    ) -> bool {
-        let owner = exists.then_some(identity.1);
-        let answer = match self.memory.look_up(owner, identity, content) {
+    /// Answers a request that was decided before, or may have been (R10); false where it is new.
+    pub(super) fn answer_known(&mut self, step: &mut Step, ticket: Ticket, wait: Wait, known: Lookup) -> bool {
+        let answer = match known {
             Lookup::New => return false,
             Lookup::Decided(Outcome::Approved(seq)) => {
                 self.reply_approved(step, ticket, wait, seq);
@@ -68,12 +60,11 @@ impl Home {
         true
     }
 
-    /// `spendable` is that of the debit account; `None` where it does not exist.
-    fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request, spendable: Option<Amount>) {
-        let spendable = match spendable {
-            Some(spendable) if self.exists(request.to) => spendable,
-            found => {
-                let account = if found.is_none() { request.from } else { request.to };
+    fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request, ends: Ends) {
+        let spendable = match (ends.from, ends.to) {
+            (Some(from), Some(_)) => *self.spendable.at(from).1,
+            (from, _) => {
+                let account = if from.is_none() { request.from } else { request.to };
                 let reason = Reason::UnknownAccount { height: self.bank.height(), account };
                 return self.refuse_transfer(step, &request, &[ticket], reason);
             }
@@ -83,7 +74,7 @@ impl Home {
             return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
         }
         if spendable >= request.amount {
-            return self.approve(step, &request, &[(ticket, request.wait)]);
+            return self.approve(step, &request, ends, &[(ticket, request.wait)]);
         }
         if self.waiting_len() >= self.limits.waiting_max {
             return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
@@ -93,16 +84,6 @@ impl Home {
         self.parked.insert(self.last_mark, Parked { request, waiting: vec![(ticket, request.wait)] });
         self.open.insert(ticket, Place::Parked(self.last_mark));
         step.settle = true;
-    }
-
-    /// Whether a block has opened the account.
-    fn exists(&self, account: AccountId) -> bool {
-        // Of its own accounts it has a table that is smaller, and in use.
-        if account.home() == self.me {
-            self.spendable.contains_key(&account)
-        } else {
-            self.bank.balance(account).is_some()
-        }
     }
 
     fn covers(&self, request: &Request) -> bool {
@@ -126,7 +107,7 @@ impl Home {
                 self.open.remove(ticket);
             }
             if covered {
-                self.approve(step, &request, &waiting);
+                self.approve(step, &request, self.ends(request.from, request.to), &waiting);
             } else {
                 let reason = Reason::InsufficientFunds {
                     height: self.bank.height(),
@@ -139,14 +120,14 @@ impl Home {
         }
     }
 
-    fn approve(&mut self, step: &mut Step, request: &Request, waiting: &[(Ticket, Wait)]) {
+    fn approve(&mut self, step: &mut Step, request: &Request, ends: Ends, waiting: &[(Ticket, Wait)]) {
         let Request { id, from, to, amount, .. } = *request;
-        self.enter(step, Operation { id, action: Action::Transfer { from, to, amount } }, waiting);
+        self.enter(step, Operation { id, action: Action::Transfer { from, to, amount } }, ends, waiting);
     }
 
     /// Appends an operation that was found to pass, and answers those who wait for it.
-    pub(super) fn enter(&mut self, step: &mut Step, operation: Operation, waiting: &[(Ticket, Wait)]) {
-        self.append(operation).expect("it was tried just before, and the genesis sum fits");
+    pub(super) fn enter(&mut self, step: &mut Step, operation: Operation, ends: Ends, waiting: &[(Ticket, Wait)]) {
+        self.append(operation, ends).expect("it was tried just before, and the genesis sum fits");
         step.appended.push(operation);
         let seq = self.last_seq();
         for (ticket, wait) in waiting {

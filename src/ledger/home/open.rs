@@ -33,8 +33,9 @@ impl Home {
             return reply(Answer::Conflict);
         }
         let operation = Operation { id, action: Action::Open { account } };
-        let exists = self.spendable.contains_key(&account);
-        if self.answer_known(step, ticket, wait, (id, account), Content::of(&operation), exists) {
+        let ends = self.ends(account, account);
+        let known = self.memory.look_up(ends.from.map(|_| account), None, (id, account), Content::of(&operation));
+        if self.answer_known(step, ticket, wait, known) {
             return;
         }
         if !self.can_open(account) {
@@ -46,7 +47,7 @@ impl Home {
             step.settle = true;
             return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
         }
-        self.enter(step, operation, &[(ticket, wait)]);
+        self.enter(step, operation, ends, &[(ticket, wait)]);
     }
 
     /// Whether an account of this home neither exists nor is about to.
@@ -68,6 +69,7 @@ impl Home {
                     }
                     Action::Open { account } if account.home() == self.me => {
                         self.spendable.insert(account, Amount::ZERO);
+                        self.note_beside(account);
                         self.opening.remove(&account);
                         opened.insert(account);
                     }
