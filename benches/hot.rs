@@ -96,16 +96,10 @@ fn hot(criterion: &mut Criterion) {
         bench.iter_batched(|| approved.clone(), |mut home| home.apply(&settled), BatchSize::LargeInput);
     });
     group.bench_function("encode a block", |bench| {
-        bench.iter(|| {
-            let mut bytes = Vec::new();
-            codec::encode_into(&mut bytes, black_box(&*settled));
-            bytes
-        });
+        bench.iter_batched(|| block(runs()), |block| block.bytes().len(), BatchSize::LargeInput);
     });
-    let mut block_bytes = Vec::new();
-    codec::encode_into(&mut block_bytes, &*settled);
     group.bench_function("decode a block", |bench| {
-        bench.iter(|| codec::decode::<Block>(black_box(&block_bytes)).expect("a block"));
+        bench.iter(|| Block::from_bytes(black_box(settled.bytes())).expect("a block"));
     });
     group.finish();
 }

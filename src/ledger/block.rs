@@ -1,10 +1,16 @@
 //! Blocks, the genesis they start from, and the hash chain between them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::aside::Aside;
 use super::entry::{OPERATION_BYTES_MAX, Run};
+use crate::codec::{self, DecodeError};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId};
 
 /// What the bank starts from: its nodes and its opening balances. Its hash is the cluster id.
@@ -134,14 +140,18 @@ impl TryFrom<GenesisRecord> for Genesis {
 
 /// A block of the chain: for each origin a run of entries, in origin order. Its hash covers height, parent, state and
 /// runs, and no ballot: the same block re-proposed under another ballot is the same block.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "BlockRecord", into = "BlockRecord")]
+///
+/// In a message it is its [`Block::bytes`], as one value: it is encoded once, by the node that composed it, and what is
+/// voted for, stored and sent on are those bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
     height: Height,
     parent: Hash,
     state: Hash,
     runs: Vec<Run>,
     hash: Hash,
+    /// What it was read from, or was encoded to when somebody asked first.
+    bytes: Aside<OnceLock<Box<[u8]>>>,
 }
 
 /// Why bytes or parts are not a block.
@@ -162,6 +172,25 @@ pub enum BlockError {
     Form(Height),
 }
 
+/// Why bytes are not those of a block.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockBytesError {
+    /// Something else.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A block that cannot be.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// Encoded in a way that takes more room than a block of that content may.
+    #[error("a block is {bytes} bytes long, and {max} would do")]
+    TooLong {
+        /// How long they are.
+        bytes: usize,
+        /// The most that a block of that content takes.
+        max: usize,
+    },
+}
+
 impl Block {
     /// The block at `height` over `parent`, `state` being the hash of the state after the parent. The runs must be in
     /// origin order, at least one, none empty.
@@ -177,7 +206,30 @@ impl Block {
             run.operations.iter().for_each(|operation| operation.hash_into(&mut hasher));
         }
         let hash = hasher.finish();
-        Ok(Self { height, parent, state, runs, hash })
+        Ok(Self { height, parent, state, runs, hash, bytes: Aside::default() })
+    }
+
+    /// The block that these bytes hold. Nothing in them is trusted.
+    ///
+    /// # Errors
+    /// What they hold instead, or why it is no block.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BlockBytesError> {
+        let block = Self::try_from(codec::decode::<BlockRecord>(bytes)?)?;
+        // They are kept and sent on as they are.
+        if bytes.len() > block.bytes_bound() {
+            return Err(BlockBytesError::TooLong { bytes: bytes.len(), max: block.bytes_bound() });
+        }
+        Ok(Self { bytes: Aside(OnceLock::from(Box::from(bytes))), ..block })
+    }
+
+    /// Its encoded form.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.0.get_or_init(|| {
+            let mut bytes = Vec::new();
+            let Self { height, parent, state, hash, .. } = *self;
+            codec::encode_into(&mut bytes, &BlockRecordOf { height, parent, state, runs: &self.runs, hash });
+            bytes.into()
+        })
     }
 
     /// Its sequence number.
@@ -215,14 +267,14 @@ impl Block {
         self.runs.iter().map(|run| run.operations.len()).sum()
     }
 
-    /// An upper bound of its size as a record or in a frame, in bytes.
+    /// An upper bound of the length of its [`Block::bytes`].
     pub fn bytes_bound(&self) -> usize {
         256 + self.runs.len() * 64 + self.entry_count() * OPERATION_BYTES_MAX
     }
 }
 
-/// The stored and sent form. The hash goes along, so that a block altered on its way is known as such.
-#[derive(Serialize, Deserialize)]
+/// The encoded form. The hash goes along, so that a block altered on its way is known as such.
+#[derive(Deserialize)]
 struct BlockRecord {
     height: Height,
     parent: Hash,
@@ -231,10 +283,14 @@ struct BlockRecord {
     hash: Hash,
 }
 
-impl From<Block> for BlockRecord {
-    fn from(Block { height, parent, state, runs, hash }: Block) -> Self {
-        Self { height, parent, state, runs, hash }
-    }
+/// The same, of a block that stays.
+#[derive(Serialize)]
+struct BlockRecordOf<'a> {
+    height: Height,
+    parent: Hash,
+    state: Hash,
+    runs: &'a [Run],
+    hash: Hash,
 }
 
 impl TryFrom<BlockRecord> for Block {
@@ -247,6 +303,38 @@ impl TryFrom<BlockRecord> for Block {
             return Err(BlockError::Hash { height: block.height, claimed, actual: block.hash });
         }
         Ok(block)
+    }
+}
+
+impl Serialize for Block {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Block {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BlockVisitor)
+    }
+}
+
+/// Takes a block's bytes, as messages hold it, or its fields, as the record of a vote does.
+struct BlockVisitor;
+
+impl<'de> Visitor<'de> for BlockVisitor {
+    type Value = Block;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a block")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Block, E> {
+        Block::from_bytes(bytes).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Block, A::Error> {
+        let record = BlockRecord::deserialize(MapAccessDeserializer::new(fields))?;
+        Block::try_from(record).map_err(de::Error::custom)
     }
 }
 
@@ -278,13 +366,45 @@ mod tests {
     #[test]
     fn a_block_altered_on_its_way_does_not_decode() {
         let honest = block(vec![run("A", 5)]).unwrap();
-        let forged = BlockRecord { runs: vec![run("A", 6)], ..honest.clone().into() };
-        let bytes = rmp_serde::to_vec_named(&forged).unwrap();
-        let error = rmp_serde::from_slice::<Block>(&bytes).unwrap_err();
+        let Block { height, parent, state, hash, .. } = honest;
+        let forged = [run("A", 6)];
+        let mut bytes = Vec::new();
+        codec::encode_into(&mut bytes, &BlockRecordOf { height, parent, state, runs: &forged, hash });
+        let error = Block::from_bytes(&bytes).unwrap_err();
+        assert!(matches!(error, BlockBytesError::Block(BlockError::Hash { .. })), "{error}");
+        let error = codec::decode::<Block>(&bytes).unwrap_err();
         assert!(error.to_string().contains("carries the hash"), "{error}");
-        let bytes = rmp_serde::to_vec_named(&honest).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Block>(&bytes).unwrap(), honest);
-        assert!(bytes.len() <= honest.bytes_bound());
+    }
+
+    #[test]
+    fn a_block_is_its_bytes_in_a_message_and_is_read_with_its_fields_too() {
+        let block = block(vec![run("A", 5)]).unwrap();
+        let mut message = Vec::new();
+        codec::encode_into(&mut message, &block);
+        let read = codec::decode::<Block>(&message).unwrap();
+        assert_eq!((&read, message.ends_with(block.bytes())), (&block, true));
+        assert_eq!(read.bytes.0.get().map(|bytes| &bytes[..]), Some(block.bytes()), "it is not encoded again");
+        assert_eq!(codec::decode::<Block>(block.bytes()).unwrap(), block);
+        assert_eq!(Block::from_bytes(block.bytes()).unwrap(), block);
+        for other in [&[0xc4, 0][..], &[0xc0], &[0x90], &[0xc4, 1, 0xc0]] {
+            assert!(codec::decode::<Block>(other).is_err(), "{other:x?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_longer_than_a_block_needs_are_refused() {
+        let block = block(vec![run("A", 5)]).unwrap();
+        let padded = |padding: usize| {
+            // One field more, which nobody knows.
+            let mut bytes = block.bytes().to_vec();
+            bytes[0] += 1;
+            codec::encode_into(&mut bytes, &"padding");
+            codec::encode_into(&mut bytes, &"x".repeat(padding));
+            bytes
+        };
+        let room = block.bytes_bound() + 300 - padded(300).len();
+        assert_eq!(Block::from_bytes(&padded(room)).unwrap(), block);
+        assert!(matches!(Block::from_bytes(&padded(room + 1)), Err(BlockBytesError::TooLong { .. })));
     }
 
     #[test]
@@ -298,7 +418,7 @@ mod tests {
         for (runs, count) in [(1, 1), (1, 100), (NODES_MAX, 1), (NODES_MAX, 20)] {
             let runs = (10..10 + runs).map(|node| run(node, count)).collect();
             let block = Block::new(Height(u64::MAX), Hash::ZERO, Hash::ZERO, runs).unwrap();
-            let (size, bound) = (rmp_serde::to_vec_named(&block).unwrap().len(), block.bytes_bound());
+            let (size, bound) = (block.bytes().len(), block.bytes_bound());
             assert!(size <= bound && bound <= size + size / 8 + 128, "{size} bytes, bound by {bound}");
         }
     }

@@ -22,7 +22,7 @@ mod shelf;
 
 pub use accounts::Accounts;
 pub use bank::{Bank, BlockFault, Delta, EntryFault};
-pub use block::{Block, BlockError, Genesis, GenesisError};
+pub use block::{Block, BlockBytesError, BlockError, Genesis, GenesisError};
 pub use checkpoint::{Checkpoint, CheckpointAt};
 pub use compose::{Candidate, Composition, Value, compose};
 pub use entry::{Action, Entry, LogOffer, Operation, Run};

@@ -9,7 +9,7 @@ use crate::ledger::{Block, EntryFault, LogOffer};
 use crate::types::{Ballot, CollectionNumber, Epoch, Hash, Height, Incarnation, NodeId, Seq};
 
 /// Version of the protocol between nodes; a node refuses a peer with another one.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// PREPARE: asks for a promise, and for the log, for one height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

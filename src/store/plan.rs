@@ -32,11 +32,11 @@ pub enum Payload {
 impl Payload {
     fn encode(&self, key: &str) -> Vec<u8> {
         match self {
-            Self::Block(block) => record::encode(key, Kind::Block, block),
+            Self::Block(block) => record::block(key, block),
             Self::Log(batch) => record::encode(key, Kind::Log, batch),
             Self::Refused(batch) => record::encode(key, Kind::Refused, batch),
             Self::Checkpoint(part) => record::encode(key, Kind::Checkpoint, part),
-            Self::Slot(slot) => record::encode(key, Kind::Slot, slot),
+            Self::Slot(slot) => record::slot(key, slot),
             Self::Encoded(bytes) => bytes.clone(),
         }
     }

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::codec;
-use crate::ledger::{Operation, Refusal};
-use crate::types::{Hash, Hasher, Incarnation, NodeId, Seq, TransferId};
+use crate::effect::Slot;
+use crate::ledger::{Block, Operation, Refusal};
+use crate::types::{Ballot, Hash, Hasher, Incarnation, NodeId, Seq, TransferId};
 
 /// The newest format of records, and the only one so far.
 pub const VERSION: u8 = 1;
@@ -124,17 +125,38 @@ impl WalHeader {
     pub const KEY: &str = "wal header";
 }
 
-/// The stored form of `payload` under `key`.
+/// The stored form of `payload` under `key`; that of a block is [`block`], that of a vote [`slot`].
 ///
 /// # Panics
 /// Where the payload is of a type that MessagePack cannot hold: a fault of this program, found by its first test.
 pub fn encode<T: Serialize>(key: &str, kind: Kind, payload: &T) -> Vec<u8> {
-    encode_as(key, VERSION, kind, payload)
+    encode_as(key, VERSION, kind, |bytes| codec::encode_into(bytes, payload))
 }
 
-fn encode_as<T: Serialize>(key: &str, version: u8, kind: Kind, payload: &T) -> Vec<u8> {
+/// The stored form of a block, which is not encoded again for it.
+pub fn block(key: &str, block: &Block) -> Vec<u8> {
+    encode_as(key, VERSION, Kind::Block, |bytes| bytes.extend_from_slice(block.bytes()))
+}
+
+/// The stored form of a vote. Its block stands in it with its fields, as it does in the chain.
+pub fn slot(key: &str, slot: &Slot) -> Vec<u8> {
+    /// What stands before the block, and nothing in the block's place.
+    #[derive(Serialize)]
+    struct Beginning {
+        ballot: Ballot,
+        block: (),
+    }
+    encode_as(key, VERSION, Kind::Slot, |bytes| {
+        codec::encode_into(bytes, &Beginning { ballot: slot.ballot, block: () });
+        // Nothing is one byte.
+        bytes.pop();
+        bytes.extend_from_slice(slot.block.bytes());
+    })
+}
+
+fn encode_as(key: &str, version: u8, kind: Kind, payload: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_BYTES];
-    codec::encode_into(&mut bytes, payload);
+    payload(&mut bytes);
     bytes[CHECKSUM_BYTES] = version;
     bytes[CHECKSUM_BYTES + 1] = kind as u8;
     let checksum = checksum(key, &bytes[CHECKSUM_BYTES..]);
@@ -147,6 +169,18 @@ fn encode_as<T: Serialize>(key: &str, version: u8, kind: Kind, payload: &T) -> V
 /// # Errors
 /// [`StoreError::Corrupt`] or [`StoreError::NewerFormat`], naming the key.
 pub fn decode<T: DeserializeOwned>(key: &str, kind: Kind, bytes: &[u8]) -> Result<T, StoreError> {
+    codec::decode(payload(key, kind, bytes)?).map_err(|error| StoreError::corrupt(key, error.to_string()))
+}
+
+/// The block stored under `key`, as [`decode`] does it.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_block(key: &str, bytes: &[u8]) -> Result<Block, StoreError> {
+    Block::from_bytes(payload(key, Kind::Block, bytes)?).map_err(|error| StoreError::corrupt(key, error.to_string()))
+}
+
+fn payload<'a>(key: &str, kind: Kind, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
     let Some((stored, rest)) = bytes.split_at_checked(CHECKSUM_BYTES) else {
         return Err(StoreError::corrupt(key, format!("a record of {} bytes is too short", bytes.len())));
     };
@@ -162,7 +196,7 @@ pub fn decode<T: DeserializeOwned>(key: &str, kind: Kind, bytes: &[u8]) -> Resul
     if *version != VERSION || *found_kind != kind as u8 {
         return Err(StoreError::corrupt(key, format!("version {version}, kind {found_kind} cannot stand here")));
     }
-    codec::decode(payload).map_err(|error| StoreError::corrupt(key, error.to_string()))
+    Ok(payload)
 }
 
 /// Over the key, and over version, kind and payload.

@@ -85,10 +85,11 @@ fn r13_an_intact_record_in_the_place_of_another_is_found() {
 
 #[test]
 fn a_newer_format_is_refused_by_name() {
-    let bytes = encode_as(field::HEAD, 2, Kind::Head, &"what a later version keeps here");
+    let bytes =
+        encode_as(field::HEAD, 2, Kind::Head, |bytes| codec::encode_into(bytes, &"what a later version keeps here"));
     let newer = StoreError::NewerFormat { key: "head".to_owned(), found: 2, supported: 1 };
     assert_eq!(decode::<Head>(field::HEAD, Kind::Head, &bytes), Err(newer));
-    let bytes = encode_as(field::HEAD, 0, Kind::Head, &head());
+    let bytes = encode_as(field::HEAD, 0, Kind::Head, |bytes| codec::encode_into(bytes, &head()));
     assert!(matches!(decode::<Head>(field::HEAD, Kind::Head, &bytes), Err(StoreError::Corrupt { .. })));
 }
 

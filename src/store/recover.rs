@@ -166,7 +166,7 @@ pub fn read_blocks(
 
 pub(super) fn decode_block(id: u64, bytes: &[u8]) -> Result<Block, StoreError> {
     let key = Stream::Chain.key(id);
-    let block: Block = record::decode(&key, Kind::Block, bytes)?;
+    let block = record::decode_block(&key, bytes)?;
     if block.height() != Height(id) {
         return Err(StoreError::corrupt(key, format!("it holds the block of height {}", block.height())));
     }

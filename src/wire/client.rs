@@ -18,7 +18,7 @@ use crate::text;
 use crate::types::{AccountId, Amount, Ballot, Hash, Height, NodeId, Seq, TransferId};
 
 /// Version of the protocol between clients and nodes; a node refuses a client with another one.
-pub const CLIENT_PROTOCOL_VERSION: u32 = 1;
+pub const CLIENT_PROTOCOL_VERSION: u32 = 2;
 
 /// What a node grants to its clients.
 pub const CALL_LIMITS: FrameLimits =

@@ -106,9 +106,9 @@ async fn another_version_is_named_even_where_nothing_else_of_its_hello_is_unders
     }
     let (_server, address) = b().await;
     let mut stranger = Stranger::at(&address).await;
-    stranger.0.write_all(&frame_of(&Later::Hello { version: 2, zone: "eu" })).await.unwrap();
+    stranger.0.write_all(&frame_of(&Later::Hello { version: 3, zone: "eu" })).await.unwrap();
     let reason = stranger.refusal().await.unwrap();
-    assert!(reason.contains("it speaks protocol version 2, this node 1"), "{reason}");
+    assert!(reason.contains("it speaks protocol version 3, this node 2"), "{reason}");
 }
 
 #[actix_rt::test]

@@ -92,6 +92,13 @@ impl Value {
         }
     }
 
+    /// The value that these bytes hold.
+    pub fn of(mut bytes: &[u8]) -> Self {
+        let value = Self::read(&mut bytes);
+        assert!(bytes.is_empty(), "one value, and nothing behind it");
+        value
+    }
+
     fn read(from: &mut &[u8]) -> Self {
         let marker = take(from, 1)[0];
         match marker {
@@ -172,10 +179,7 @@ impl Client {
         self.0.read_exact(&mut length).unwrap();
         let mut content = vec![0; u32::from_be_bytes(length) as usize];
         self.0.read_exact(&mut content).unwrap();
-        let mut rest = &content[..];
-        let value = Value::read(&mut rest);
-        assert!(rest.is_empty(), "a frame holds one value");
-        value
+        Value::of(&content)
     }
 
     /// Asks what has one reply, and returns what it tells under that name.

@@ -45,7 +45,18 @@ impl Example {
 
     /// A stored record, header and all.
     pub fn record<T: Plain>(name: &'static str, key: &'static str, kind: Kind, value: T) -> Self {
-        let bytes = record::encode(key, kind, &value);
+        Self::stored(name, key, kind, value, |value| record::encode(key, kind, value))
+    }
+
+    /// One whose kind is encoded in a way of its own.
+    pub fn stored<T: Plain>(
+        name: &'static str,
+        key: &'static str,
+        kind: Kind,
+        value: T,
+        encode: impl FnOnce(&T) -> Vec<u8>,
+    ) -> Self {
+        let bytes = encode(&value);
         let read_back = move |bytes: &[u8]| assert_eq!(record::decode::<T>(key, kind, bytes).unwrap(), value, "{name}");
         Self { name, bytes, read_back: Box::new(read_back) }
     }

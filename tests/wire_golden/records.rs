@@ -3,7 +3,7 @@
 
 use paxos_banking::effect::Slot;
 use paxos_banking::ledger::{Bank, Checkpoint, Memory, Reason, Refusal, SettledAt};
-use paxos_banking::store::record::{Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch, WalHeader, WalState};
+use paxos_banking::store::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch, WalHeader, WalState};
 use paxos_banking::store::{Accepted, Head, Saved, Stream, field};
 use paxos_banking::types::{Amount, Hash, Height, Incarnation, Seq, TransferId};
 
@@ -32,7 +32,7 @@ fn record(name: &'static str, kind: Kind) -> Example {
     let slot = Slot { ballot: ballot(), block: block_2() };
     match kind {
         Kind::Genesis => Example::record(name, "chain/0", kind, genesis()),
-        Kind::Block => Example::record(name, "chain/1", kind, block_1()),
+        Kind::Block => Example::stored(name, "chain/1", kind, block_1(), |block| record::block("chain/1", block)),
         Kind::Log => {
             let operations = vec![transfer('Y', "A", "B", 250), transfer('Z', "A", "bob@B", 1)];
             Example::record(name, "log/300", kind, LogBatch { first: Seq(299), operations })
@@ -43,7 +43,7 @@ fn record(name: &'static str, kind: Kind) -> Example {
             let identity = Identity { bank: genesis().id(), node: node("A"), incarnation: Incarnation(0xfeed) };
             Example::record(name, field::IDENTITY, kind, identity)
         }
-        Kind::Slot => Example::record(name, field::SLOT, kind, slot),
+        Kind::Slot => Example::stored(name, field::SLOT, kind, slot, |slot| record::slot(field::SLOT, slot)),
         Kind::Peer => Example::record(name, "peer/B", kind, Peer { incarnation: Incarnation(u64::MAX) }),
         Kind::Horizon => Example::record(name, "horizon/alice@A", kind, Horizon { id: TransferId::from(5) }),
         Kind::Epoch => Example::record(name, field::EPOCH, kind, epoch()),
@@ -60,7 +60,7 @@ fn checkpoint() -> Checkpoint {
     let (mut bank, mut memory) = (Bank::new(&genesis()), Memory::new(100));
     bank.advance(bank.check(&block_1()).unwrap());
     for entry in block_1().run_of(node("A")).unwrap().entries() {
-        memory.approved(&entry.operation, entry.seq, true);
+        memory.approved(&entry.operation, entry.seq, true, None);
     }
     let last = bank.watermark(node("A"));
     let settled_at = SettledAt::from_iter([(last, Height(1))]);
