@@ -26,6 +26,10 @@ pub struct Accounts<V> {
     order: Vec<Place>,
 }
 
+/// The accounts of so many operations are looked for before the first is decided: the processor waits for them together,
+/// where it would wait for each.
+pub(super) const LOOKED_FOR_AT_ONCE: usize = 32;
+
 /// Where an account's value is, for as long as the table is there, and in each copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(u32);
@@ -186,13 +190,6 @@ pub(super) struct Overlay<'a, V> {
     added: BTreeMap<AccountId, V>,
 }
 
-/// Where a value of an overlay is, or would be. Looked for once, however often it is used.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Spot {
-    Below(Place),
-    Added(AccountId),
-}
-
 /// What an overlay changes in the table below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Changes<V> {
@@ -208,24 +205,25 @@ impl<'a, V: Copy> Overlay<'a, V> {
         Self { below, changed, added: BTreeMap::new() }
     }
 
-    /// Where an account's value is. It is looked for unless it is where it should be.
-    pub(super) fn spot(&self, account: AccountId, should_be: Option<Place>) -> Spot {
+    /// Where the table below has an account, for the calls of the others that name both. It is looked for unless it is
+    /// where it should be.
+    pub(super) fn below(&self, account: AccountId, should_be: Option<Place>) -> Option<Place> {
         let there =
             should_be.filter(|place| self.below.slots.get_index(place.index()).is_some_and(|slot| *slot.0 == account));
-        there.or_else(|| self.below.place(account)).map_or(Spot::Added(account), Spot::Below)
+        there.or_else(|| self.below.place(account))
     }
 
-    pub(super) fn get(&self, spot: Spot) -> Option<V> {
-        match spot {
-            Spot::Below(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| *self.below.at(place).1)),
-            Spot::Added(account) => self.added.get(&account).copied(),
+    pub(super) fn get(&self, account: AccountId, below: Option<Place>) -> Option<V> {
+        match below {
+            Some(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| *self.below.at(place).1)),
+            None => self.added.get(&account).copied(),
         }
     }
 
-    pub(super) fn set(&mut self, spot: Spot, value: V) {
-        match spot {
-            Spot::Below(place) => drop(self.changed.insert(place, value)),
-            Spot::Added(account) => drop(self.added.insert(account, value)),
+    pub(super) fn set(&mut self, account: AccountId, below: Option<Place>, value: V) {
+        match below {
+            Some(place) => drop(self.changed.insert(place, value)),
+            None => drop(self.added.insert(account, value)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::accounts::{Accounts, Changes, Overlay, Place, Spot};
+use super::accounts::{Accounts, Changes, LOOKED_FOR_AT_ONCE, Overlay, Place};
 use super::block::{Block, Genesis};
 use super::entry::{Action, Operation, Run};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId, Seq};
@@ -223,17 +223,40 @@ impl<'a> Trial<'a> {
         Self { bank, balances: Overlay::new(&bank.balances, 2 * operations), watermarks: BTreeMap::new() }
     }
 
-    fn balance(&self, spot: Spot) -> Result<Amount, EntryFault> {
-        self.balances.get(spot).ok_or(EntryFault::UnknownAccount)
+    fn balance(&self, account: AccountId, below: Option<Place>) -> Result<Amount, EntryFault> {
+        self.balances.get(account, below).ok_or(EntryFault::UnknownAccount)
     }
 
-    /// Applies one operation of `origin`, or changes nothing. `places` are where the two accounts of a transfer should be
-    /// among the balances, where that is known.
-    pub(super) fn operation(
+    /// Applies operations of `origin` in their order up to the first that does not pass, and tells which that is, counted
+    /// from 0. `places` are where the accounts of the first transfers should be among the balances, as far as that is known.
+    pub(super) fn operations(
+        &mut self,
+        origin: NodeId,
+        operations: &[Operation],
+        places: impl Iterator<Item = Option<[Place; 2]>>,
+    ) -> Result<(), (usize, EntryFault)> {
+        let mut places = places.chain(std::iter::repeat(None));
+        let mut found = Vec::with_capacity(LOOKED_FOR_AT_ONCE);
+        let mut passed = 0;
+        for some in operations.chunks(LOOKED_FOR_AT_ONCE) {
+            found.extend(some.iter().zip(&mut places).map(|(operation, should_be)| {
+                let ((from, to, _), should_be) = (operation.parts(), should_be.map_or([None; 2], |at| at.map(Some)));
+                [self.balances.below(from, should_be[0]), self.balances.below(to, should_be[1])]
+            }));
+            for (operation, below) in some.iter().zip(found.drain(..)) {
+                self.operation(origin, operation, below).map_err(|fault| (passed, fault))?;
+                passed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one operation, or changes nothing. `from_at` and `to_at` are where the bank has its two accounts.
+    fn operation(
         &mut self,
         origin: NodeId,
         operation: &Operation,
-        places: Option<[Place; 2]>,
+        [from_at, to_at]: [Option<Place>; 2],
     ) -> Result<(), EntryFault> {
         if operation.account().home() != origin {
             return Err(EntryFault::NotHome);
@@ -243,19 +266,16 @@ impl<'a> Trial<'a> {
                 if from == to || amount == Amount::ZERO {
                     return Err(EntryFault::Nothing);
                 }
-                let [at_from, at_to] = places.map_or([None; 2], |places| places.map(Some));
-                let (from, to) = (self.balances.spot(from, at_from), self.balances.spot(to, at_to));
-                let debited = self.balance(from)?.checked_sub(amount).ok_or(EntryFault::Overdraft)?;
-                let credited = self.balance(to)?.checked_add(amount).ok_or(EntryFault::Overflow)?;
-                self.balances.set(from, debited);
-                self.balances.set(to, credited);
+                let debited = self.balance(from, from_at)?.checked_sub(amount).ok_or(EntryFault::Overdraft)?;
+                let credited = self.balance(to, to_at)?.checked_add(amount).ok_or(EntryFault::Overflow)?;
+                self.balances.set(from, from_at, debited);
+                self.balances.set(to, to_at, credited);
             }
             Action::Open { account } => {
-                let spot = self.balances.spot(account, None);
-                if self.balance(spot).is_ok() {
+                if self.balance(account, from_at).is_ok() {
                     return Err(EntryFault::AlreadyOpen);
                 }
-                self.balances.set(spot, Amount::ZERO);
+                self.balances.set(account, from_at, Amount::ZERO);
             }
         }
         Ok(())
@@ -272,10 +292,8 @@ impl<'a> Trial<'a> {
         if run.first != watermark.next() {
             return Err(BlockFault::Gap { origin, found: run.first, next: watermark.next() });
         }
-        for entry in run.entries() {
-            let fault = |fault| BlockFault::Entry { origin, seq: entry.seq, fault };
-            self.operation(origin, &entry.operation, None).map_err(fault)?;
-        }
+        let fault = |(index, fault)| BlockFault::Entry { origin, seq: run.first.plus(index as u64), fault };
+        self.operations(origin, &run.operations, std::iter::empty()).map_err(fault)?;
         self.settle(run);
         Ok(())
     }

@@ -112,15 +112,10 @@ fn build<'a>(
     for ((origin, mut run), share) in offers.into_iter().zip(shares) {
         left_out |= share < run.operations.len();
         run.operations.truncate(share);
-        let own = own.filter(|own| own.origin == origin).into_iter().flat_map(|own| own.places).copied();
-        let failed = run.entries().zip(own.chain(std::iter::repeat(None))).find_map(|(entry, places)| {
-            let fault = trial.operation(origin, &entry.operation, places).err()?;
-            Some((entry.seq, fault))
-        });
-        if let Some((seq, fault)) = failed {
-            let passed = usize::try_from(seq.0 - run.first.0).unwrap_or(usize::MAX);
+        let places = own.filter(|own| own.origin == origin).into_iter().flat_map(|own| own.places).copied();
+        if let Err((passed, fault)) = trial.operations(origin, &run.operations, places) {
             run.operations.truncate(passed);
-            rejected.insert(origin, (seq, fault));
+            rejected.insert(origin, (run.first.plus(passed as u64), fault));
         }
         if !run.operations.is_empty() {
             trial.settle(&run);

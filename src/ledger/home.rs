@@ -12,7 +12,7 @@ mod waiting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::accounts::{Accounts, Place as AccountPlace};
+use super::accounts::{Accounts, LOOKED_FOR_AT_ONCE, Place as AccountPlace};
 use super::aside::Aside;
 use super::bank::{Bank, BlockFault, Delta, EntryFault};
 use super::block::Block;
@@ -27,10 +27,6 @@ use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
 use ends::{Beside, Ends, To};
 pub use limits::HomeLimits;
 use waiting::Place;
-
-/// The accounts of so many requests are looked for before the first is decided: a processor waits for the memory once,
-/// where it would wait for each of them.
-const LOOKED_FOR_AT_ONCE: usize = 32;
 
 /// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).
 pub type Mark = u64;
