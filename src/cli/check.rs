@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Failure, RedisLogin, Report};
 use crate::genesis_file::{self, GenesisFileError};
 use crate::ledger::Genesis;
-use crate::store::{Audit, RedbStore, RedisAddress, RedisStore, StoreAddress, StoreError, audit};
+use crate::store::{ArchivedRedis, Audit, RedbStore, RedisAddress, RedisStore, StoreAddress, StoreError, audit};
 use crate::types::Amount;
 
 /// Verifies stores while no node uses them: every checksum, every hash, every entry; then compares their chains.
@@ -18,12 +18,16 @@ use crate::types::Amount;
 #[command(before_long_help = "Examples:
   paxbank check --store redb:bank
   paxbank check --store redb:bank --genesis genesis.toml
-  paxbank check --store redis://127.0.0.1:6379/0")]
+  paxbank check --store redis://127.0.0.1:6379/0
+  paxbank check --store redis://127.0.0.1:6379/0 --archive archive")]
 pub(super) struct Check {
     /// Where the stores are: redb:DIR, all files DIR/*.redb; redis://HOST:PORT/DATABASE (rediss:// behind TLS) or
     /// unix:SOCKET, all nodes of that Redis.
     #[arg(long, value_name = "STORE")]
     store: StoreAddress,
+    /// Where blocks were moved out of a Redis: the directory with the archives of its nodes.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     #[command(flatten)]
     redis: RedisLogin,
     /// The file with the bank's nodes and accounts: the stores must be those of this very bank.
@@ -35,7 +39,8 @@ impl Check {
     pub(super) fn run(self) -> Result<Report, Failure> {
         let expected = self.genesis.map(|file| Ok((genesis_file::read(&file)?, file)));
         let expected = expected.transpose().map_err(|error: GenesisFileError| Failure::usage(error.to_string()))?;
-        let audits = match self.redis.log_in(self.store).map_err(Failure::usage)? {
+        let store = self.store.with_archive(self.archive).map_err(|error| Failure::usage(error.to_string()))?;
+        let audits = match self.redis.log_in(store).map_err(Failure::usage)? {
             StoreAddress::Redb(directory) => files(&directory)?.iter().map(|file| read(file)).collect(),
             // What it may lose of later writes is no matter here.
             StoreAddress::Redis(address) => redis(&RedisAddress { accept_unsafe: true, ..address }),
@@ -97,7 +102,7 @@ fn redis(address: &RedisAddress) -> Result<Vec<Audit>, Failure> {
         )));
     }
     let audited = |node| {
-        let audited = RedisStore::look(address, node).and_then(|mut store| audit(&mut store));
+        let audited = ArchivedRedis::look(address, node).and_then(|mut store| audit(&mut store));
         audited.map_err(|error| failure(&format!("{shown}, node {node}"), &error))
     };
     nodes.into_iter().map(audited).collect()
@@ -106,10 +111,7 @@ fn redis(address: &RedisAddress) -> Result<Vec<Audit>, Failure> {
 fn failure(place: &str, error: &StoreError) -> Failure {
     let text = error.to_string();
     let message = if text.contains(place) { text } else { format!("{place}: {text}") };
-    match error {
-        StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(message),
-        _ => Failure::usage(message),
-    }
+    if error.is_damage() { Failure::damage(message) } else { Failure::usage(message) }
 }
 
 fn all_of(genesis: &Genesis, file: &Path, audits: &[Audit]) -> Result<(), Failure> {

@@ -5,7 +5,6 @@ pub(super) mod flags;
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -70,7 +69,7 @@ impl RunNode {
 
     async fn start(self) -> Result<Server, Failure> {
         let flags = self.flags;
-        let (genesis, peers) = flags.bank()?;
+        let ((genesis, peers), store) = (flags.bank()?, flags.store()?);
         // Taken first: a second process of the same node ends here, before it takes the store from the first.
         let peer_listener = listen(&flags.peer_listen, "--peer-listen").await?;
         let client_listener = listen(&flags.client_listen, "--client-listen").await?;
@@ -80,11 +79,7 @@ impl RunNode {
         if peers.is_empty() {
             warn!("a bank of one node: nobody holds its chain but itself; name the others with --peer");
         }
-        let mut address = flags.store.clone().unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(flags.id.as_str())));
-        if flags.accept_unsafe_store {
-            address = address.accept_unsafe();
-        }
-        let address = flags.redis.log_in(address).map_err(Failure::usage)?;
+        let address = flags.redis.log_in(store).map_err(Failure::usage)?;
         let (id, cluster) = (flags.id, genesis.id());
         let checked = patiently(STORE_WAIT, || address.check(id, cluster)).await;
         checked.map_err(|error| of_another_bank(cannot_start(&error), &error, &genesis))?;
@@ -171,10 +166,7 @@ pub(super) fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failur
 }
 
 pub(super) fn cannot_start(error: &StoreError) -> Failure {
-    match error {
-        StoreError::Corrupt { .. } | StoreError::Conflict { .. } => Failure::damage(error.to_string()),
-        _ => Failure::usage(error.to_string()),
-    }
+    if error.is_damage() { Failure::damage(error.to_string()) } else { Failure::usage(error.to_string()) }
 }
 
 /// Serves until a signal comes. A node that stopped for good tells its status until then, and is a failure after it.

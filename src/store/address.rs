@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::{Disk, RedbStore, RedisAddress, RedisCredentials, RedisStore, RedisTls, Store, StoreError};
+use super::{ArchivedRedis, Disk, RedbStore, RedisAddress, RedisCredentials, RedisStore, RedisTls, Store, StoreError};
 use crate::types::{Hash, NodeId};
 
 /// How long a node waits at its start for a store that is not there yet: after a boot of the machine both start at once.
@@ -38,6 +38,19 @@ pub enum StoreAddress {
      behind TLS, unix:SOCKET (a Redis too) or memory"
 )]
 pub struct StoreAddressError(String);
+
+/// An archive was named for a store that has none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "an archive in {} is given, but the store is {store}: only a Redis holds all blocks in memory, and moves them into \
+     one. Leave --archive (PAXBANK_NODE_ARCHIVE, the key archive) out, or give redis://HOST:PORT/DATABASE, rediss:// or \
+     unix:SOCKET",
+    directory.display()
+)]
+pub struct NoArchive {
+    store: StoreAddress,
+    directory: PathBuf,
+}
 
 impl FromStr for StoreAddress {
     type Err = StoreAddressError;
@@ -93,6 +106,19 @@ impl StoreAddress {
         self
     }
 
+    /// Says into which directory settled blocks move out of a Redis, and where those are that did.
+    ///
+    /// # Errors
+    /// [`NoArchive`] where the store is no Redis, and somebody names a directory.
+    pub fn with_archive(mut self, archive: Option<PathBuf>) -> Result<Self, NoArchive> {
+        match (&mut self, archive) {
+            (Self::Redis(address), archive) => address.archive = archive,
+            (_, Some(directory)) => return Err(NoArchive { store: self, directory }),
+            (_, None) => {}
+        }
+        Ok(self)
+    }
+
     /// Opens, and if need be creates, the store of `node`; `disk` is what a store in memory is kept on.
     ///
     /// # Errors
@@ -100,7 +126,7 @@ impl StoreAddress {
     pub fn open(&self, node: NodeId, disk: &Disk) -> Result<Box<dyn Store>, StoreError> {
         match self {
             Self::Redb(_) => Ok(Box::new(RedbStore::open(self.file(node))?)),
-            Self::Redis(address) => Ok(Box::new(RedisStore::open(address.clone(), node)?)),
+            Self::Redis(address) => Ok(Box::new(ArchivedRedis::open(address.clone(), node)?)),
             Self::Memory => Ok(Box::new(disk.open())),
         }
     }

@@ -1,11 +1,12 @@
 //! The seam behind which a node's store lives: asynchronous in front, a store with blocking calls behind.
 
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvError, TryRecvError};
 use std::thread::JoinHandle;
 
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::{Plan, RecoverOptions, Recovered, Store, StoreError, read_blocks, recover};
 use crate::ledger::Block;
@@ -31,7 +32,8 @@ pub trait StoreHost: 'static {
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>>;
 }
 
-type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
+/// A call; in place of the store it gets why no call can be carried out any more.
+type Job = Box<dyn FnOnce(Result<&mut dyn Store, StoreError>) + Send>;
 
 /// A store on a thread of its own, so that its blocking calls stall nothing. Dropping this waits for the call under way
 /// and closes the store; whoever must not wait for ever calls [`StoreHost::close`] before.
@@ -46,13 +48,12 @@ impl StoreThread {
     ///
     /// # Errors
     /// [`StoreError::Open`] where the system gives no thread.
-    pub fn spawn(mut store: Box<dyn Store>) -> Result<Self, StoreError> {
+    pub fn spawn(store: Box<dyn Store>) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let name = store.describe();
         let (tell, closed) = oneshot::channel();
         let run = move || {
-            queue.into_iter().for_each(|job| job(store.as_mut()));
-            drop(store);
+            Worker { store, more: false, failures: 0, pause: 0, fault: None }.run(&queue);
             // Mostly nobody wants to know.
             let _ = tell.send(());
         };
@@ -67,12 +68,67 @@ impl StoreThread {
         job: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> StoreFuture<T> {
         let (reply_to, reply) = oneshot::channel();
-        let job: Job = Box::new(move |store| drop(reply_to.send(job(store))));
+        let job: Job = Box::new(move |store| drop(reply_to.send(store.and_then(job))));
         let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         Box::pin(async move {
             let gone = || StoreError::Unknown("its thread has ended".to_owned());
             if sent { reply.await.unwrap_or_else(|_| Err(gone())) } else { Err(gone()) }
         })
+    }
+}
+
+/// What runs on the thread: calls in their order, and in between what the store has to do besides.
+struct Worker {
+    store: Box<dyn Store>,
+    /// The store may have more to do.
+    more: bool,
+    /// Times in a row that this failed.
+    failures: u32,
+    /// Calls after which it is not tried again yet.
+    pause: u32,
+    /// Why it cannot be done, where that does not pass. Calls are answered with it: the store cannot be trusted.
+    fault: Option<StoreError>,
+}
+
+/// The bound of [`Worker::pause`]: a node that has nothing to write asks the store every two seconds.
+const PAUSE_MAX: u32 = 64;
+
+impl Worker {
+    fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        loop {
+            let job = match queue.try_recv() {
+                Ok(job) => job,
+                Err(TryRecvError::Empty) if self.more => {
+                    self.tidy();
+                    continue;
+                }
+                Err(TryRecvError::Empty) => match queue.recv() {
+                    Ok(job) => job,
+                    Err(RecvError) => return,
+                },
+                Err(TryRecvError::Disconnected) => return,
+            };
+            match &self.fault {
+                None => job(Ok(self.store.as_mut())),
+                Some(fault) => job(Err(fault.clone())),
+            }
+            self.more = self.fault.is_none() && self.pause == 0;
+            self.pause = self.pause.saturating_sub(1);
+        }
+    }
+
+    fn tidy(&mut self) {
+        match self.store.tidy() {
+            Ok(more) => (self.more, self.failures) = (more, 0),
+            Err(error) if error.may_be_retried() => {
+                self.failures += 1;
+                if self.failures.is_power_of_two() {
+                    warn!(%error, attempt = self.failures, "blocks stay in the store that could leave it");
+                }
+                (self.more, self.pause) = (false, PAUSE_MAX.min(1 << self.failures.min(16)));
+            }
+            Err(error) => (self.more, self.fault) = (false, Some(error)),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{Epoch, Hash, NodeId};
+use crate::types::{Epoch, Hash, Height, NodeId};
 
 pub mod address;
 pub mod audit;
@@ -24,7 +24,7 @@ pub mod redb;
 pub mod redis;
 mod replay;
 
-pub use address::{STORE_WAIT, StoreAddress, StoreAddressError, patiently};
+pub use address::{NoArchive, STORE_WAIT, StoreAddress, StoreAddressError, patiently};
 pub use audit::{Audit, audit};
 pub use host::{StoreFuture, StoreHost, StoreThread};
 pub use journal::{Accepted, Head, Journal, Saved};
@@ -32,7 +32,9 @@ pub use memory::{Disk, Fault, MemoryStore};
 pub use plan::Plan;
 pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
 pub use redb::RedbStore;
-pub use redis::{RedisAddress, RedisCredentials, RedisMemory, RedisPlace, RedisStore, RedisTls, RedisTlsError};
+pub use redis::{
+    ArchivedRedis, RedisAddress, RedisCredentials, RedisMemory, RedisPlace, RedisStore, RedisTls, RedisTlsError,
+};
 
 /// An ordered sequence of records with ascending ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +156,14 @@ pub trait Store: Send {
     /// Those that [may be retried](StoreError::may_be_retried) are answered by repeating the identical write.
     fn write(&mut self, write: &Write) -> Result<(), StoreError>;
 
+    /// Does a bounded part of the work that no call waits for, where there is any; true where there is more.
+    ///
+    /// # Errors
+    /// Those that [may be retried](StoreError::may_be_retried) are answered by asking again, later.
+    fn tidy(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// What this store is, for messages.
     fn describe(&self) -> String;
 }
@@ -230,6 +240,50 @@ pub enum StoreError {
         /// The cluster id that was configured.
         expected_bank: Hash,
     },
+    /// Blocks were moved into an archive, and are not found there.
+    #[error("blocks {first} to {last} are not in {store} any more, {}", lookup(archive.as_deref()))]
+    Gap {
+        /// The store, which begins above them.
+        store: String,
+        /// The archive that does not hold them, where one was given.
+        archive: Option<String>,
+        /// The first that is missing.
+        first: Height,
+        /// The last.
+        last: Height,
+    },
+    /// The archive belongs to another store.
+    #[error(
+        "{archive} holds blocks of {found}, while in {store} there is {expected}; the two do not belong together, and \
+         were left as they are. Check the node's name, the store's address and --archive. If the store was lost, its \
+         archive alone does not bring the node back: leave it off, the others go on without it"
+    )]
+    OtherArchive {
+        /// The file.
+        archive: String,
+        /// Whose it is, in words.
+        found: String,
+        /// The store.
+        store: String,
+        /// Whose that is, in words.
+        expected: String,
+    },
+    /// The store holds less than was moved out of it.
+    #[error(
+        "{store} ends with block {height}, while its archive {archive} holds blocks up to {archived}: the store went \
+         back, and both were left as they are. If there is no intact and newest copy of the store, leave this node \
+         off: the others go on without it"
+    )]
+    WentBack {
+        /// The store.
+        store: String,
+        /// Its height.
+        height: Height,
+        /// The file.
+        archive: String,
+        /// The height of that.
+        archived: Height,
+    },
     /// Another process has the file open.
     #[error("{path} is in use by another process; stop that one first, or give this node a store of its own")]
     Locked {
@@ -281,6 +335,20 @@ pub struct UnsafeSetting {
     pub needed: String,
 }
 
+fn lookup(archive: Option<&str>) -> String {
+    match archive {
+        None => {
+            "as if they had been moved into an archive; name its directory in --archive (PAXBANK_NODE_ARCHIVE, the \
+                 key archive)"
+                .into()
+        }
+        Some(archive) => format!(
+            "and not in the archive {archive} either; name the directory of this node's own archive in --archive, or \
+             restore its newest copy. If there is none, leave this node off: the others go on without it"
+        ),
+    }
+}
+
 fn listed(settings: &[UnsafeSetting]) -> String {
     let one =
         |UnsafeSetting { name, found, needed }: &UnsafeSetting| format!("{name} is {found}, and must be {needed}");
@@ -310,6 +378,14 @@ impl StoreError {
     /// True where the identical call may simply be repeated.
     pub const fn may_be_retried(&self) -> bool {
         matches!(self, Self::NotWritten(_) | Self::Unknown(_) | Self::Unread(_))
+    }
+
+    /// True where what is stored is damaged, or lacks something; with all others, something about the start can be mended.
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::Conflict { .. } | Self::WentBack { .. } | Self::Gap { archive: Some(_), .. }
+        )
     }
 
     pub(crate) fn corrupt(key: impl Into<String>, what: impl Into<String>) -> Self {

@@ -6,14 +6,15 @@
 //! An orderly end moves the rest, and removes the log.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ::redb::StorageBackend;
 
-use self::base::Base;
-use self::file::{LockedFile, Unlocked, WalFile, create_directories, sync_directory};
+use self::base::{Base, CACHE_BYTES};
+use self::file::WalFile;
+use self::open::{OnBase, cannot_open, full_name};
 use self::segment::{Above, Seen, Segment};
 use self::wal::{Unappended, Wal, WalError};
 use super::check::{Verdict, encode_epoch, judge, next_epoch};
@@ -21,22 +22,16 @@ use super::record::{WalHeader, WalState};
 use super::{Store, StoreError, Stream, Write, field};
 use crate::types::{Epoch, Hash};
 
+pub(super) mod archive;
 mod base;
 mod file;
 mod folding;
+mod open;
 mod segment;
 mod wal;
 
 pub use base::panics_are_contained;
 pub use wal::WalPlace;
-
-/// Opens the database in a file that holds one.
-fn opener(file: LockedFile) -> base::Opener {
-    Box::new(move |builder| {
-        file.is_in_place()?;
-        builder.create_with_backend(file.clone())
-    })
-}
 
 /// A store in one file, and in a second one beside it while it is written.
 pub struct RedbStore {
@@ -69,45 +64,9 @@ impl RedbStore {
     /// [`StoreError::Locked`], [`StoreError::Open`] or [`StoreError::Corrupt`], with the path.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
-        // A relative path tells nothing to somebody who stands elsewhere.
-        let name = std::path::absolute(&path).unwrap_or_else(|_| path.clone()).display().to_string();
-        loop {
-            match LockedFile::open(&path).map_err(|unlocked| not_locked(&name, unlocked))? {
-                Some(file) if file.is_in_place().is_err() => {
-                    return Err(StoreError::corrupt(name, "the file is empty; if the node never ran, remove it"));
-                }
-                Some(file) => {
-                    let base = Base::open(&name, opener(file))?;
-                    return Self::on(name, base, Box::new(WalFile::beside(&path)), wal::HALF_PAGES, true);
-                }
-                // Created only now and here: a file that vanishes under a running node is a lost disk, not a new one.
-                None => {
-                    // None: somebody else has just created it.
-                    if let Some(store) = Self::create(&name, &path)? {
-                        return Ok(store);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Creates the file, with a database in it. `None` where it is there by now.
-    fn create(name: &str, path: &Path) -> Result<Option<Self>, StoreError> {
-        let cannot_open = |error: std::io::Error| cannot_open(name, &error);
-        let touched = create_directories(path).map_err(cannot_open)?;
-        let file = LockedFile::begin(path).map_err(|unlocked| not_locked(name, unlocked))?;
-        let begun = file.clone();
-        let base = Base::open(name, Box::new(move |builder| builder.create_with_backend(begun.clone())))?;
-        // A log of another store is found before the file has its name; that of whoever was faster is no fault.
-        let store = Self::on(name.to_owned(), base, Box::new(WalFile::beside(path)), wal::HALF_PAGES, true);
-        if store.is_err() && !path.exists() {
-            return store.map(Some);
-        }
-        let Some(file) = file.finish(path).map_err(cannot_open)? else { return Ok(None) };
-        let mut store = store?;
-        touched.iter().try_for_each(|path| sync_directory(path)).map_err(cannot_open)?;
-        store.base.reopen_with(opener(file));
-        Ok(Some(store))
+        open::open_or_create(&path, |base| {
+            Self::on(full_name(&path), base, Box::new(WalFile::beside(&path)), wal::HALF_PAGES, true)
+        })
     }
 
     /// A store on something else than files, such as a disk that a test lets fail. `database` is asked for its storage
@@ -123,7 +82,7 @@ impl RedbStore {
         half_pages: u64,
     ) -> Result<Self, StoreError> {
         let name = name.into();
-        let base = Base::open(&name, Box::new(move |builder| builder.create_with_backend(database())))?;
+        let base = Base::open(&name, Box::new(move |builder| builder.create_with_backend(database())), CACHE_BYTES)?;
         Self::on(name, base, Box::new(wal), half_pages, false)
     }
 
@@ -262,6 +221,15 @@ impl RedbStore {
     }
 }
 
+impl OnBase for RedbStore {
+    const CACHE_BYTES: usize = CACHE_BYTES;
+    const EMPTY: &str = "the file is empty; if the node never ran, remove it";
+
+    fn base(&mut self) -> &mut Base {
+        &mut self.base
+    }
+}
+
 impl Drop for RedbStore {
     fn drop(&mut self) {
         // Where that fails, the log stays, and the next process finds in it what is missing in the database.
@@ -340,17 +308,6 @@ impl Store for RedbStore {
     fn describe(&self) -> String {
         format!("redb:{}", self.name)
     }
-}
-
-fn not_locked(name: &str, unlocked: Unlocked) -> StoreError {
-    match unlocked {
-        Unlocked::InUse => StoreError::Locked { path: name.to_owned() },
-        Unlocked::Io(error) => cannot_open(name, &error),
-    }
-}
-
-fn cannot_open(name: &str, error: &dyn std::error::Error) -> StoreError {
-    StoreError::Open { path: name.to_owned(), what: error.to_string() }
 }
 
 /// What tells one store from all others.

@@ -21,10 +21,12 @@ use super::{Store, StoreError, Stream, Write, field};
 use crate::types::{Epoch, NodeId};
 
 mod address;
+mod archived;
 mod connection;
 mod tls;
 
 pub use address::{RedisAddress, RedisCredentials, RedisPlace};
+pub use archived::ArchivedRedis;
 pub use connection::RedisMemory;
 use connection::{Call, Connection, code};
 pub use tls::{RedisTls, RedisTlsError};

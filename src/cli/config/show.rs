@@ -124,9 +124,8 @@ impl ShowConfig {
             report.json["bank"] = json!({ "id": id, "nodes": bank.nodes(), "accounts": accounts, "total": total });
         }
         // The same that a node looks at before it looks at anything outside.
-        let Err(message) = self.node.and_then(|node| node.bank().map_err(|failure| failure.message)) else {
-            return Ok(report.into());
-        };
+        let looked = |node: NodeFlags| node.bank().and(node.store()).map(drop).map_err(|failure| failure.message);
+        let Err(message) = self.node.and_then(looked) else { return Ok(report.into()) };
         let line = write!(report.human, "\n\nA node would not start so: {message}");
         line.expect("writing to a String does not fail");
         report.json["error"] = json!({ "code": "usage", "message": message });

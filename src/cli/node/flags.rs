@@ -54,6 +54,9 @@ pub(in crate::cli) struct NodeFlags {
     /// too) or memory [default: redb in a directory named after the node].
     #[arg(long, value_name = "STORE", env = "PAXBANK_NODE_STORE", hide_env_values = true)]
     pub store: Option<StoreAddress>,
+    /// Where settled blocks move out of a Redis, which holds everything in memory: a directory, made if it is missing.
+    #[arg(long, value_name = "DIR", env = "PAXBANK_NODE_ARCHIVE")]
+    pub archive: Option<PathBuf>,
     #[command(flatten)]
     pub redis: RedisLogin,
     /// A file in TOML with the bank's nodes, its accounts, and what is on each in the beginning; the same at all nodes.
@@ -107,6 +110,13 @@ fn peer(text: &str) -> Result<(NodeId, String), String> {
 }
 
 impl NodeFlags {
+    /// Where the node keeps what must last.
+    pub(in crate::cli) fn store(&self) -> Result<StoreAddress, Failure> {
+        let address = self.store.clone().unwrap_or_else(|| StoreAddress::Redb(PathBuf::from(self.id.as_str())));
+        let address = if self.accept_unsafe_store { address.accept_unsafe() } else { address };
+        address.with_archive(self.archive.clone()).map_err(|error| Failure::usage(error.to_string()))
+    }
+
     /// The bank that the flags describe, and the addresses of the peers.
     pub(in crate::cli) fn bank(&self) -> Result<(Genesis, BTreeMap<NodeId, String>), Failure> {
         let mut peers = BTreeMap::new();

@@ -26,7 +26,7 @@ const FIELDS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("fiel
 const WAL: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("wal");
 
 /// Enough to keep what a running node reads again; the default would grow to a gigabyte per node.
-const CACHE_BYTES: usize = 64 << 20;
+pub(super) const CACHE_BYTES: usize = 64 << 20;
 
 const fn table(stream: Stream) -> TableDefinition<'static, u64, &'static [u8]> {
     TableDefinition::new(stream.name())
@@ -49,6 +49,7 @@ pub(super) type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError>
 pub(super) struct Base {
     name: Arc<str>,
     opener: Opener,
+    cache_bytes: usize,
     /// `None` after a failure, until the next call opens it again.
     database: Option<Arc<Database>>,
 }
@@ -61,9 +62,9 @@ pub(super) struct Open {
 }
 
 impl Base {
-    /// Opens the database called `name` in messages.
-    pub(super) fn open(name: &str, opener: Opener) -> Result<Self, StoreError> {
-        let mut base = Self { name: name.into(), opener, database: None };
+    /// Opens the database called `name` in messages, which keeps no more than `cache_bytes` of it in memory.
+    pub(super) fn open(name: &str, opener: Opener, cache_bytes: usize) -> Result<Self, StoreError> {
+        let mut base = Self { name: name.into(), opener, cache_bytes, database: None };
         base.database = Some(base.open_database()?);
         Ok(base)
     }
@@ -76,7 +77,7 @@ impl Base {
     fn open_database(&self) -> Result<Arc<Database>, StoreError> {
         let mut builder = Builder::new();
         // redb trusts a file that was closed in order. A node reads all of it at start anyhow, and money hangs on it.
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(true);
         let opened = contain(|| (self.opener)(&builder)).map_err(|panic| corrupt(&self.name, panic))?;
         opened.map(Arc::new).map_err(|error| match error {
             DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
@@ -300,7 +301,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    fn append(&mut self, stream: Stream, id: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn append(&mut self, stream: Stream, id: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let failed = self.failed();
         let table = self.streams.get_mut(&stream).expect("open() opened all of them");
         table.insert(id, bytes).map(drop).map_err(failed)

@@ -1,6 +1,7 @@
 //! Where a Redis is, as people write it, and as whom a node talks to it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::tls::{RedisTls, has_name};
@@ -20,6 +21,8 @@ pub struct RedisAddress {
     pub credentials: Option<RedisCredentials>,
     /// Whom to trust, where it speaks TLS. Not a part of the text.
     pub tls: RedisTls,
+    /// The directory of the archives, `NODE.archive`, into which settled blocks move out of it. Not a part of the text.
+    pub archive: Option<PathBuf>,
 }
 
 /// As whom to talk to a Redis. The password is in no text that this makes.
@@ -88,7 +91,7 @@ impl FromStr for RedisAddress {
         } else {
             unix(text.strip_prefix("unix:").ok_or("it is none of a Redis")?)?
         };
-        Ok(Self { place, database, accept_unsafe: false, credentials: None, tls: RedisTls::default() })
+        Ok(Self { place, database, accept_unsafe: false, credentials: None, tls: RedisTls::default(), archive: None })
     }
 }
 
