@@ -54,13 +54,15 @@ pub struct Plan {
     pub name: &'static str,
     pub nodes: Vec<&'static str>,
     pub opening: u64,
+    pub store: StoreAddress,
     pub disk: Disk,
     pub limits: HomeLimits,
 }
 
 impl Plan {
     pub fn new(name: &'static str, nodes: &[&'static str]) -> Self {
-        Self { name, nodes: nodes.to_vec(), opening: 100, disk: Disk::new(), limits: HomeLimits::default() }
+        let (store, disk, limits) = (StoreAddress::Memory, Disk::new(), HomeLimits::default());
+        Self { name, nodes: nodes.to_vec(), opening: 100, store, disk, limits }
     }
 
     pub async fn start(self, sockets: Sockets, peers: &[(&str, String)]) -> Server {
@@ -69,7 +71,7 @@ impl Plan {
         let id = node(self.name);
         let config = ServerConfig {
             node: NodeConfig { limits: self.limits, ..NodeConfig::new(id, genesis) },
-            store: StoreAddress::Memory.open(id, &self.disk).unwrap(),
+            store: self.store.open(id, &self.disk).unwrap(),
             peer_listener: sockets.peer,
             client_listener: sockets.client,
             peers: peers.iter().map(|(name, at)| (node(name), at.clone())).collect(),

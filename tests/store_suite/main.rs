@@ -1,6 +1,7 @@
 //! One suite for every store: what a write guarantees, what a restart gives back, and that no damage goes unnoticed.
 #![allow(clippy::unwrap_used)]
 
+mod archived_bench;
 mod bench;
 mod checkpoints;
 mod damage;
@@ -16,6 +17,7 @@ mod redb_disk;
 mod redb_file;
 mod redb_power;
 mod redis_answers;
+mod redis_archive;
 mod redis_bench;
 mod redis_damage;
 mod redis_disk;
