@@ -169,3 +169,81 @@ impl Drop for StoreThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::super::{Disk, MemoryStore, Stream, Write};
+    use super::*;
+
+    /// Gives what a test says wherever it is to tidy, and tells that it was asked.
+    struct Untidy {
+        store: MemoryStore,
+        given: Receiver<Result<bool, StoreError>>,
+        asked: Sender<()>,
+    }
+
+    impl Store for Untidy {
+        fn take_epoch(&mut self, token: u64) -> Result<Epoch, StoreError> {
+            self.store.take_epoch(token)
+        }
+
+        fn check_epoch(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+            self.store.check_epoch(epoch)
+        }
+
+        fn fields(&mut self) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+            self.store.fields()
+        }
+
+        fn read(&mut self, stream: Stream, from: u64, to: u64, max: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+            self.store.read(stream, from, to, max)
+        }
+
+        fn write(&mut self, write: &Write) -> Result<(), StoreError> {
+            self.store.write(write)
+        }
+
+        fn tidy(&mut self) -> Result<bool, StoreError> {
+            self.asked.send(()).unwrap();
+            self.given.recv().unwrap()
+        }
+
+        fn describe(&self) -> String {
+            "untidy".to_owned()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_tidies_while_nobody_calls_and_what_makes_that_impossible_is_told_to_the_next_caller() {
+        let (give, given) = channel();
+        let (asked, was_asked) = channel();
+        let mut store = Disk::new().open();
+        let epoch = store.take_epoch(1).unwrap();
+        let mut thread = StoreThread::spawn(Box::new(Untidy { store, given, asked })).unwrap();
+        thread.check_epoch(epoch).await.unwrap();
+        // As long as there is more, and no longer.
+        for more in [true, true, false] {
+            was_asked.recv().unwrap();
+            give.send(Ok(more)).unwrap();
+        }
+        // What may pass disturbs no caller, and is tried again after some calls.
+        thread.check_epoch(epoch).await.unwrap();
+        was_asked.recv().unwrap();
+        give.send(Err(StoreError::NotWritten("the disk is full".to_owned()))).unwrap();
+        for _ in 0..2 {
+            thread.check_epoch(epoch).await.unwrap();
+            assert!(was_asked.try_recv().is_err());
+        }
+        thread.check_epoch(epoch).await.unwrap();
+        was_asked.recv().unwrap();
+        let fault = StoreError::corrupt("chain/3", "it is another one");
+        give.send(Err(fault.clone())).unwrap();
+        for _ in 0..2 {
+            assert_eq!(thread.check_epoch(epoch).await, Err(fault.clone()));
+        }
+        assert!(was_asked.try_recv().is_err());
+    }
+}

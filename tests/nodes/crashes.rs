@@ -50,7 +50,7 @@ async fn all_three_are_killed_at_once_under_load_and_restarted() {
 }
 
 /// So many transfers out of A, in batches, all approved.
-async fn many(bank: &Bank, count: usize) {
+pub async fn many(bank: &Bank, count: usize) {
     let client = bank.client();
     let transfer = |_| Transfer(client.new_id(), account("A"), account("B"), Amount::new(1));
     let transfers: Vec<_> = (0..count).map(transfer).collect();

@@ -19,6 +19,7 @@ mod followers;
 mod lost_disks;
 mod operators;
 mod partitions;
+mod redis_archives;
 mod redis_disks;
 mod redis_logs;
 mod redis_stores;
