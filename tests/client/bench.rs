@@ -50,6 +50,15 @@ async fn rounds_restarts_and_catching_up_are_measured() {
 }
 
 #[tokio::test]
+async fn a_redis_is_measured_with_an_archive_and_without() {
+    for store in ["redis", "archive"] {
+        let measured = bench(&["restart", "--store", store, "--transfers", "20000", "--verify"]).await;
+        assert_eq!((&measured[0]["store"], &measured[1]["verified"]), (&store.into(), &true.into()));
+        assert!(measured[0]["redis_bytes"].as_u64() > Some(1 << 20), "{measured:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_measured_is_wrong_use() {
     let wrong: [(&[&str], &str); 4] = [
         (&["bench", "local", "--batch", "5"], "--connections"),

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Store;
 use crate::cli::Failure;
 use crate::client::{Client, ClientOptions};
+use crate::store::RedisStore;
 use crate::types::{AccountId, NodeId};
 use crate::wire::client::{State, Status};
 
@@ -56,17 +57,17 @@ impl Bank {
         let genesis = directory.path().join("genesis.toml");
         fs::write(&genesis, genesis_file(&ids, accounts)).map_err(cannot)?;
         let redis = match store {
-            Store::Redis => Some(Redis::start(directory.path()).await?),
+            Store::Redis | Store::Archive => Some(Redis::start(directory.path()).await?),
             Store::Redb | Store::Memory => None,
         };
         let mut bank = Self { members: Vec::new(), redis, directory };
         let ports = free_ports(2 * ids.len()).map_err(|error| Failure::usage(format!("no port is free: {error}")))?;
         let at = |port: u16| format!("127.0.0.1:{port}");
         for (index, id) in ids.iter().enumerate() {
-            let store = match store {
+            let place = match store {
                 Store::Redb => format!("redb:{}", bank.path().join(id.as_str()).display()),
                 Store::Memory => "memory".to_owned(),
-                Store::Redis => format!("unix:{}", bank.redis_socket().display()),
+                Store::Redis | Store::Archive => bank.redis_address().unwrap_or_default(),
             };
             let client_address = at(ports[2 * index + 1]);
             let mut arguments = vec!["node".to_owned()];
@@ -74,7 +75,10 @@ impl Bank {
             flag("id", id.to_string());
             flag("peer-listen", at(ports[2 * index]));
             flag("client-listen", client_address.clone());
-            flag("store", store);
+            flag("store", place);
+            if store == Store::Archive {
+                flag("archive", bank.path().join("archive").display().to_string());
+            }
             flag("genesis", genesis.display().to_string());
             for (other, peer) in ids.iter().enumerate().filter(|(other, _)| *other != index) {
                 flag("peer", format!("{peer}={}", at(ports[2 * other])));
@@ -92,8 +96,13 @@ impl Bank {
         self.directory.path()
     }
 
-    pub(super) fn redis_socket(&self) -> PathBuf {
-        self.redis.as_ref().map(|redis| redis.socket.clone()).unwrap_or_default()
+    fn redis_address(&self) -> Option<String> {
+        self.redis.as_ref().map(|redis| format!("unix:{}", redis.socket.display()))
+    }
+
+    /// What the Redis uses now, where there is one.
+    pub(super) fn redis_memory(&self) -> Option<u64> {
+        RedisStore::memory(&self.redis_address()?.parse().ok()?).ok().map(|memory| memory.used)
     }
 
     pub(super) fn id(&self, index: usize) -> NodeId {

@@ -25,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   paxbank bench local settled --store redis
   paxbank bench shortage takeover                        each transfer needs a Paxos run
   paxbank bench restart catch-up growth --transfers 10000000
+  paxbank bench growth --store archive                   a Redis that holds only what is not settled for long
   paxbank bench local --nodes 127.0.0.1:8001             nodes that run already; moves real money, a unit each time
   paxbank bench local --verify --kill                    afterwards, is everything there that was acknowledged?";
 
@@ -122,6 +123,8 @@ enum Store {
     Redb,
     /// One `redis-server` for all nodes, started for this.
     Redis,
+    /// The same, with archives for settled blocks.
+    Archive,
     /// Nowhere: what the rest costs.
     Memory,
 }
@@ -131,6 +134,7 @@ impl Store {
         match self {
             Self::Redb => "redb",
             Self::Redis => "redis",
+            Self::Archive => "archive",
             Self::Memory => "memory",
         }
     }

@@ -37,7 +37,7 @@ impl Report {
     pub(super) fn begin(output: Output) -> Self {
         if output == Output::Human {
             say(&format!(
-                "{:<9} {:<6} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8} {:>7} {:>7} {:>7} {:>9} {:>6}",
+                "{:<9} {:<7} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>8} {:>7} {:>7} {:>7} {:>9} {:>6}",
                 "workload",
                 "store",
                 "batch×calls",
@@ -72,7 +72,7 @@ impl Report {
         let (nodes_cpu, callers_cpu) = (nodes.cpu.as_secs_f64() / seconds, own_cpu.as_secs_f64() / seconds);
         if self.output == Output::Human {
             say(&format!(
-                "{:<9} {:<6} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>6.0}% {:>6.0}% {:>8} {:>7.4} {:>7.0} {:>7.0} {:>9} {:>6.2}",
+                "{:<9} {:<7} {:>12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>6.0}% {:>6.0}% {:>8} {:>7.4} {:>7.0} {:>7.0} {:>9} {:>6.2}",
                 workload,
                 store,
                 format!("{batch}×{callers}"),

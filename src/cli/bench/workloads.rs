@@ -272,6 +272,7 @@ async fn fill(bench: &RunBench, bank: &Bank, (calls, batch): (usize, usize)) -> 
 pub(super) async fn restart(bench: &RunBench, report: &mut Report) -> Result<(), Failure> {
     let mut bank = bench.bank_of_one(Workload::Restart).await?;
     let tally = fill(bench, &bank, bench.calls_to_fill(1)).await?;
+    let redis = bank.redis_memory();
     bank.stop(0).await?;
     let disk = directory_bytes(bank.path());
     let began = Instant::now();
@@ -281,16 +282,17 @@ pub(super) async fn restart(bench: &RunBench, report: &mut Report) -> Result<(),
     let memory = Usage::of(&bank.processes()).memory_bytes;
     report.tell(
         &format!(
-            "restart   {:<6} ready {} after its start, with {} transfers behind it; {} MB of memory, {} MB of disk",
+            "restart   {:<7} ready {} after its start, with {} transfers behind it; {} MB of memory{}, {} MB of disk",
             bench.store.name(),
             time(took),
             grouped(transfers),
             memory >> 20,
+            of_redis(redis),
             disk >> 20
         ),
         json!({
             "workload": "restart", "store": bench.store.name(), "transfers": transfers, "ready_us": micros(took),
-            "memory_bytes": memory, "disk_bytes": disk,
+            "memory_bytes": memory, "redis_bytes": redis, "disk_bytes": disk,
         }),
     );
     if bench.verify {
@@ -314,7 +316,7 @@ pub(super) async fn catch_up(bench: &RunBench, report: &mut Report) -> Result<()
     let rate = (transfers as f64 / took.as_secs_f64()) as u64;
     report.tell(
         &format!(
-            "catch-up  {:<6} {} transfers in {} blocks, in {}: {} transfers/s",
+            "catch-up  {:<7} {} transfers in {} blocks, in {}: {} transfers/s",
             bench.store.name(),
             grouped(transfers),
             ahead.height,
@@ -348,28 +350,34 @@ pub(super) async fn growth(bench: &RunBench, report: &mut Report) -> Result<(), 
         cpu.push(used.as_secs_f64() * 1e6 / tally.approved as f64);
         all.add(tally);
     }
-    let memory = Usage::of(&bank.processes()).memory_bytes;
+    let (memory, redis) = (Usage::of(&bank.processes()).memory_bytes, bank.redis_memory());
     let (part, disk) = (all.approved / PARTS as u64, directory_bytes(bank.path()));
     let each: Vec<String> = cpu.iter().map(|micros| format!("{micros:.2}")).collect();
     report.tell(
         &format!(
-            "growth    {:<6} µs of CPU for a transfer, in parts of {}: {}; {} MB of memory, {} MB of disk ({} bytes each)",
+            "growth    {:<7} µs of CPU for a transfer, in parts of {}: {}; {} MB of memory{}, {} MB of disk ({} bytes each)",
             bench.store.name(),
             grouped(part),
             each.join(" "),
             memory >> 20,
+            of_redis(redis),
             disk >> 20,
             disk / all.approved,
         ),
         json!({
             "workload": "growth", "store": bench.store.name(), "transfers": all.approved, "cpu_us_each": cpu,
-            "memory_bytes": memory, "disk_bytes": disk,
+            "memory_bytes": memory, "redis_bytes": redis, "disk_bytes": disk,
         }),
     );
     if bench.verify {
         verify::verify(&mut bank, &all, false, report).await?;
     }
     Ok(())
+}
+
+/// What the data takes that is in the memory of a Redis.
+fn of_redis(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!(" (the Redis holds {} MB)", bytes >> 20))
 }
 
 /// What the files below a directory hold.
