@@ -48,7 +48,7 @@ pub struct StoreAddressError(String);
     directory.display()
 )]
 pub struct NoArchive {
-    store: StoreAddress,
+    store: String,
     directory: PathBuf,
 }
 
@@ -113,7 +113,7 @@ impl StoreAddress {
     pub fn with_archive(mut self, archive: Option<PathBuf>) -> Result<Self, NoArchive> {
         match (&mut self, archive) {
             (Self::Redis(address), archive) => address.archive = archive,
-            (_, Some(directory)) => return Err(NoArchive { store: self, directory }),
+            (_, Some(directory)) => return Err(NoArchive { store: self.to_string(), directory }),
             (_, None) => {}
         }
         Ok(self)
