@@ -241,7 +241,7 @@ pub enum StoreError {
         expected_bank: Hash,
     },
     /// Blocks were moved into an archive, and are not found there.
-    #[error("blocks {first} to {last} are not in {store} any more, {}", lookup(archive.as_deref()))]
+    #[error("blocks {first} to {last} are not in {store} any more, {}", unarchived(archive.as_deref()))]
     Gap {
         /// The store, which begins above them.
         store: String,
@@ -335,7 +335,7 @@ pub struct UnsafeSetting {
     pub needed: String,
 }
 
-fn lookup(archive: Option<&str>) -> String {
+fn unarchived(archive: Option<&str>) -> String {
     match archive {
         None => {
             "as if they had been moved into an archive; name its directory in --archive (PAXBANK_NODE_ARCHIVE, the \

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use paxos_banking::effect::Record;
 use paxos_banking::ledger::Block;
 use paxos_banking::store::{
-    ArchivedRedis, Journal, RedisAddress, Store, StoreAddress, StoreError, Stream, Write, recover,
+    ArchivedRedis, Journal, RedisAddress, Store, StoreAddress, StoreError, Stream, Write, audit, recover,
 };
 use paxos_banking::types::{Epoch, Seq};
+use redb::{Database, ReadableDatabase, TableDefinition};
 
 use crate::redis_server::RedisServer;
 use crate::script::*;
@@ -152,4 +153,48 @@ impl Growing {
         self.write(store, record);
         assert!(!self.journal.is_saving());
     }
+}
+
+const CHAIN: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("chain");
+
+/// What the archive holds under a height, read behind the store's back.
+pub fn archived(bench: &ArchivedBench, height: u64) -> Option<Vec<u8>> {
+    let database = Database::open(bench.file()).unwrap();
+    let table = database.begin_read().unwrap().open_table(CHAIN).unwrap();
+    table.get(height).unwrap().map(|bytes| bytes.value().to_vec())
+}
+
+pub fn put(bench: &ArchivedBench, height: u64, bytes: Option<&[u8]>) {
+    let database = Database::open(bench.file()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(CHAIN).unwrap();
+        match bytes {
+            Some(bytes) => table.insert(height, bytes).map(drop).unwrap(),
+            None => table.remove(height).map(drop).unwrap(),
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+/// Eight blocks, a checkpoint behind them, two more, and all moved that may be.
+pub fn moved(bench: &ArchivedBench) -> Growing {
+    let mut store = bench.open().unwrap();
+    let mut growing = Growing::on(&mut store);
+    growing.grow(&mut store, 8, 2);
+    growing.checkpoint(&mut store);
+    growing.grow(&mut store, 10, 2);
+    tidy(&mut store);
+    assert_eq!(bench.in_redis(), [0, 9, 10]);
+    growing
+}
+
+/// What a check says of the store.
+pub fn checked(bench: &ArchivedBench) -> Result<usize, StoreError> {
+    audit(&mut ArchivedRedis::look(&bench.address(), node("A"))?).map(|audit| audit.hashes.len())
+}
+
+/// What a start says.
+pub fn started(bench: &ArchivedBench) -> Result<State, StoreError> {
+    state(&mut bench.open()?)
 }

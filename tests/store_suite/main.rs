@@ -18,6 +18,7 @@ mod redb_file;
 mod redb_power;
 mod redis_answers;
 mod redis_archive;
+mod redis_archive_misfits;
 mod redis_bench;
 mod redis_damage;
 mod redis_disk;

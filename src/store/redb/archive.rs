@@ -48,9 +48,9 @@ impl Archive {
         Self { name: full_name(path), base }
     }
 
-    /// Its path.
-    pub(in crate::store) fn name(&self) -> &str {
-        &self.name
+    /// What the file is called in messages.
+    pub(in crate::store) fn name_of(path: &Path) -> String {
+        full_name(path)
     }
 
     /// The identity of the store that its blocks come from, as it stands there; `None` where it never held one.

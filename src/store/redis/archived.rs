@@ -8,7 +8,7 @@
 //! Redis begins, and reaches no higher than its head.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{RedisAddress, RedisStore, text};
 use crate::store::check::{encode_epoch, other_epoch};
@@ -28,6 +28,8 @@ const PART_BLOCKS: u64 = 1_024;
 pub struct ArchivedRedis {
     redis: RedisStore,
     archive: Option<Archive>,
+    /// Where that is, or is to be.
+    place: Option<String>,
     /// The lowest block in the Redis, where that was asked: only its owner moves it.
     first: Option<u64>,
     /// Of this process, once it has taken the store.
@@ -45,8 +47,11 @@ impl ArchivedRedis {
     /// Those of [`RedisStore::open`]; of the file [`StoreError::Locked`], [`StoreError::Open`] or
     /// [`StoreError::Corrupt`].
     pub fn open(address: RedisAddress, node: NodeId) -> Result<Self, StoreError> {
-        let archive = file(&address, node).map(|path| Archive::open(&path)).transpose()?;
-        Ok(Self::of(RedisStore::open(address, node)?, archive))
+        let path = file(&address, node);
+        // First, since it may have to be waited for.
+        let redis = RedisStore::open(address, node)?;
+        let archive = path.as_deref().map(Archive::open).transpose()?;
+        Ok(Self::of(redis, archive, path.as_deref()))
     }
 
     /// The same for a look, which makes no archive, and does not warn of unsafe settings that are accepted.
@@ -54,19 +59,21 @@ impl ArchivedRedis {
     /// # Errors
     /// As [`ArchivedRedis::open`].
     pub fn look(address: &RedisAddress, node: NodeId) -> Result<Self, StoreError> {
-        let archive = file(address, node).map(|path| Archive::open_existing(&path)).transpose()?.flatten();
-        Ok(Self::of(RedisStore::look(address, node)?, archive))
+        let path = file(address, node);
+        let archive = path.as_deref().map(Archive::open_existing).transpose()?.flatten();
+        Ok(Self::of(RedisStore::look(address, node)?, archive, path.as_deref()))
     }
 
-    fn of(redis: RedisStore, archive: Option<Archive>) -> Self {
-        Self { redis, archive, first: None, epoch: None, identity: None, last_moving: 0 }
+    fn of(redis: RedisStore, archive: Option<Archive>, path: Option<&Path>) -> Self {
+        let place = path.map(Archive::name_of);
+        Self { redis, archive, place, first: None, epoch: None, identity: None, last_moving: 0 }
     }
 
     /// Looks whether the archive is one of the store with these fields, and not ahead of it.
     fn check_archive(&mut self, fields: &BTreeMap<String, Vec<u8>>) -> Result<(), StoreError> {
         let Some(archive) = &mut self.archive else { return Ok(()) };
         let Some(identity) = archive.identity()? else { return Ok(()) };
-        let (store, name) = (self.redis.describe(), archive.name().to_owned());
+        let (store, name) = (self.redis.describe(), self.place.clone().unwrap_or_default());
         if fields.get(field::IDENTITY) != Some(&identity) {
             let found = whose(&identity)?;
             let none = || Ok("no store of this node".to_owned());
@@ -109,9 +116,8 @@ impl ArchivedRedis {
         if missing >= first {
             return Ok(());
         }
-        let archive = self.archive.as_ref().map(|archive| archive.name().to_owned());
-        let (first, last) = (Height(missing), Height(first - 1));
-        Err(StoreError::Gap { store: self.redis.describe(), archive, first, last })
+        let (store, archive) = (self.redis.describe(), self.place.clone());
+        Err(StoreError::Gap { store, archive, first: Height(missing), last: Height(first - 1) })
     }
 
     /// Blocks from both places, as if they were in one.

@@ -73,7 +73,8 @@ fn memory(subject: &str, address: &RedisAddress, findings: &mut Findings) {
         Ok(RedisMemory { used, max: Some(max) }) if used >= max => {
             let message =
                 format!("its memory is full, {used} bytes of the {max} of its maxmemory: nodes cannot write to it");
-            let advice = "raise maxmemory there, remove what else it holds, or give its nodes an --archive; they go on by themselves";
+            let advice = "raise maxmemory there, remove what else it holds, or give its nodes an --archive; they go on by \
+                          themselves";
             findings.problem(subject, message, advice);
         }
         Ok(_) => {}
