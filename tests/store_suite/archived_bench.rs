@@ -177,6 +177,20 @@ pub fn put(bench: &ArchivedBench, height: u64, bytes: Option<&[u8]>) {
     transaction.commit().unwrap();
 }
 
+/// Exchanges the identity in the archive, behind the store's back, and gives the one before.
+pub fn identity(bench: &ArchivedBench, bytes: Option<&[u8]>) -> Option<Vec<u8>> {
+    const FIELDS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("fields");
+    let transaction = Database::open(bench.file()).unwrap().begin_write().unwrap();
+    let mut table = transaction.open_table(FIELDS).unwrap();
+    let before = match bytes {
+        Some(bytes) => table.insert("identity", bytes).unwrap().map(|before| before.value().to_vec()),
+        None => table.remove("identity").unwrap().map(|before| before.value().to_vec()),
+    };
+    drop(table);
+    transaction.commit().unwrap();
+    before
+}
+
 /// Eight blocks, a checkpoint behind them, two more, and all moved that may be.
 pub fn moved(bench: &ArchivedBench) -> Growing {
     let mut store = bench.open().unwrap();

@@ -7,7 +7,7 @@ use paxos_banking::store::{
 };
 use paxos_banking::types::{Height, Incarnation};
 
-use crate::archived_bench::{ArchivedBench, Growing, archived, checked, moved, put, started, tidy};
+use crate::archived_bench::{ArchivedBench, Growing, archived, checked, identity, moved, put, started, tidy};
 use crate::redb_file::quiet_contained_panics;
 use crate::redis_bench;
 use crate::script::*;
@@ -156,6 +156,10 @@ fn damage_in_the_archive_is_found_and_named_when_it_is_read() {
     assert!(matches!(checked(&bench), Err(StoreError::Corrupt { key, .. }) if key == "chain/5"));
     put(&bench, 5, Some(&intact));
     assert_eq!(checked(&bench).unwrap(), 11);
+    let identity = identity(&bench, None);
+    let path = bench.file().display().to_string();
+    assert!(matches!(checked(&bench), Err(StoreError::Corrupt { key, .. }) if key == path));
+    self::identity(&bench, identity.as_deref());
     // A bit anywhere in the file: it is found, or nothing that is read depends on it.
     let file = std::fs::read(bench.file()).unwrap();
     let (mut found, mut harmless) = (0, 0);

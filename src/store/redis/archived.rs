@@ -72,8 +72,11 @@ impl ArchivedRedis {
     /// Looks whether the archive is one of the store with these fields, and not ahead of it.
     fn check_archive(&mut self, fields: &BTreeMap<String, Vec<u8>>) -> Result<(), StoreError> {
         let Some(archive) = &mut self.archive else { return Ok(()) };
-        let Some(identity) = archive.identity()? else { return Ok(()) };
         let (store, name) = (self.redis.describe(), self.place.clone().unwrap_or_default());
+        let Some(identity) = archive.identity()? else {
+            // Only one into which nothing was ever moved has none.
+            return if archive.height()? == 0 { Ok(()) } else { Err(StoreError::corrupt(name, "it is of no store")) };
+        };
         if fields.get(field::IDENTITY) != Some(&identity) {
             let found = whose(&identity)?;
             let none = || Ok("no store of this node".to_owned());
@@ -112,7 +115,7 @@ impl ArchivedRedis {
     /// Fails where a block from height `from` on is neither in the archive nor in the Redis, which begins at `first`.
     fn check_gap(&mut self, from: u64, first: u64) -> Result<(), StoreError> {
         let archived = self.archive.as_mut().map_or(Ok(0), Archive::height)?;
-        let missing = from.max(archived + 1);
+        let missing = from.max(archived.saturating_add(1));
         if missing >= first {
             return Ok(());
         }
@@ -222,8 +225,9 @@ impl Store for ArchivedRedis {
         self.check_gap(1, first)?;
         let last = self.last_moving.min(first.saturating_add(PART_BLOCKS - 1));
         let blocks = self.redis.read(Stream::Chain, first, last, PART_BYTES)?;
-        if let Some((expected, _)) = (first..).zip(&blocks).find(|(expected, (id, _))| id != expected) {
-            return Err(StoreError::missing(Stream::Chain.key(expected)));
+        let missing = (first..).zip(&blocks).find(|(expected, (id, _))| id != expected).map(|(expected, _)| expected);
+        if let Some(missing) = missing.or(blocks.is_empty().then_some(first)) {
+            return Err(StoreError::missing(Stream::Chain.key(missing)));
         }
         if let Some(archive) = &mut self.archive {
             archive.append(&identity, &blocks)?;
