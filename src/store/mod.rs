@@ -380,7 +380,7 @@ impl StoreError {
         matches!(self, Self::NotWritten(_) | Self::Unknown(_) | Self::Unread(_))
     }
 
-    /// True where what is stored is damaged, or lacks something; with all others, something about the start can be mended.
+    /// True where what is stored is damaged, or lacks something; the others are mended at the start of a node.
     pub const fn is_damage(&self) -> bool {
         matches!(
             self,
