@@ -3,6 +3,7 @@
 //! for what it fetched.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
@@ -11,13 +12,15 @@ use tracing::{info, warn};
 
 use super::links::Links;
 use super::message::{
-    Admitted, Applied, CompareTip, Delivered, Durable, Fetched, Gap, Halt, HelloHeard, LinkChanged, Persist,
-    ROLE_MAILBOX, ReadBlocks, Ready, Stop,
+    Admitted, Applied, BlocksRead, CompareTip, Delivered, Durable, Fetched, Gap, Halt, HelloHeard, LinkChanged,
+    Persist, ROLE_MAILBOX, ReadBlocks, Ready, Stop,
 };
 use super::outbox::Outbox;
 use crate::effect::Effect;
+use crate::ledger::Block;
 use crate::paxos::{BlocksRequest, BlocksResponse, Message, ReconcileAck, ReconcileRequest};
 use crate::reconcile::{Reconcile, ReconcileAction, ReconcileTimer, Standing};
+use crate::types::{Height, NodeId};
 
 /// The neighbours of a [`ReconcileActor`].
 #[derive(Clone)]
@@ -61,13 +64,21 @@ pub struct ReconcileActor {
     outbox: Outbox<ReconcileAction>,
     timing: ReconcileTiming,
     timers: BTreeMap<ReconcileTimer, SpawnHandle>,
+    ahead: Option<Ahead>,
+}
+
+/// The blocks that a peer will ask for next: they are read while it has those before them. One frame, for one peer.
+struct Ahead {
+    peer: NodeId,
+    from: Height,
+    blocks: oneshot::Receiver<BlocksRead>,
 }
 
 impl ReconcileActor {
     /// A reconciliation over `core`.
     pub fn new(core: Reconcile, ports: ReconcilePorts, own: Recipient<Durable>, timing: ReconcileTiming) -> Self {
         let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
-        Self { core, ports, outbox, timing, timers: BTreeMap::new() }
+        Self { core, ports, outbox, timing, timers: BTreeMap::new(), ahead: None }
     }
 
     fn run(&mut self, effects: Vec<Effect<ReconcileAction>>, ctx: &mut Context<Self>) {
@@ -97,19 +108,35 @@ impl ReconcileActor {
         }
     }
 
-    fn serve(&mut self, to: crate::types::NodeId, request: BlocksRequest, ctx: &mut Context<Self>) {
-        let (reply_to, blocks) = oneshot::channel();
-        let read = ReadBlocks { request, bytes_max: self.timing.frame_bytes_max, reply_to };
+    fn serve(&mut self, to: NodeId, request: BlocksRequest, ctx: &mut Context<Self>) {
+        let ahead = self.ahead.take_if(|ahead| ahead.peer == to && ahead.from == request.from);
         // A node that is too busy to read says nothing; the peer asks another.
-        if self.ports.blocks.try_send(read).is_err() {
-            return;
-        }
+        let Some(blocks) = ahead.map(|ahead| ahead.blocks).or_else(|| self.read(request)) else { return };
         let answer = blocks.into_actor(self).map(move |read, actor, _| match read {
-            Ok(Ok(blocks)) => actor.ports.links.send(to, Message::BlocksResponse(BlocksResponse { blocks })),
+            Ok(Ok(mut blocks)) => {
+                blocks.retain(|block| block.height() <= request.to);
+                actor.read_ahead(to, request, &blocks);
+                actor.ports.links.send(to, Message::BlocksResponse(BlocksResponse { blocks }));
+            }
             Ok(Err(error)) => warn!(%to, %error, "cannot serve blocks"),
             Err(_) => {}
         });
         ctx.spawn(answer);
+    }
+
+    fn read(&self, request: BlocksRequest) -> Option<oneshot::Receiver<BlocksRead>> {
+        let (reply_to, blocks) = oneshot::channel();
+        let read = ReadBlocks { request, bytes_max: self.timing.frame_bytes_max, reply_to };
+        self.ports.blocks.try_send(read).ok().map(|()| blocks)
+    }
+
+    /// A peer gets these blocks of those that it asked for, and will want the others.
+    fn read_ahead(&mut self, peer: NodeId, request: BlocksRequest, served: &[Arc<Block>]) {
+        let next = served.last().map(|block| block.height().next()).filter(|next| *next <= request.to);
+        let read = next.and_then(|from| Some((from, self.read(BlocksRequest { from, ..request })?)));
+        if let Some((from, blocks)) = read {
+            self.ahead = Some(Ahead { peer, from, blocks });
+        }
     }
 
     fn start_timer(&mut self, timer: ReconcileTimer, ctx: &mut Context<Self>) {
@@ -157,6 +184,9 @@ impl Handler<LinkChanged> for ReconcileActor {
     type Result = ();
 
     fn handle(&mut self, LinkChanged { peer, up, .. }: LinkChanged, ctx: &mut Context<Self>) {
+        if !up {
+            self.ahead.take_if(|ahead| ahead.peer == peer);
+        }
         let effects = self.core.on_link(peer, up);
         self.run(effects, ctx);
     }

@@ -4,7 +4,7 @@ use super::super::probe::{Probes, Seen, chain, from, genesis, node, to};
 use super::*;
 use crate::effect::{HaltReason, Record};
 use crate::store::StoreError;
-use crate::types::{Hash, Height, Incarnation};
+use crate::types::{Hash, Incarnation};
 
 const RETRY: Duration = Duration::from_secs(10);
 const GIVE_UP: Duration = Duration::from_secs(100);
@@ -207,4 +207,47 @@ async fn blocks_that_cannot_be_read_or_are_not_here_are_not_answered() {
     probes.see([Seen::ReadBlocks(blocks(1, 1), FRAME)]).await;
     probes.answer_read(Err(StoreError::Unread("busy".to_owned())));
     probes.see_nothing().await;
+}
+
+#[actix_rt::test]
+async fn the_next_blocks_are_read_while_a_peer_has_those_before() {
+    let probes = Probes::start();
+    let (reconcile, chain) = (reconcile(&probes, true), chain(5));
+    chain.iter().for_each(|block| reconcile.do_send(Applied(block.clone())));
+    let response = |blocks: &[Arc<Block>]| Message::BlocksResponse(BlocksResponse { blocks: blocks.to_vec() });
+    reconcile.do_send(from("B", blocks(1, 4)));
+    probes.see([Seen::ReadBlocks(blocks(1, 4), FRAME)]).await;
+    probes.answer_read(Ok(chain[..2].to_vec()));
+    probes.see([Seen::ReadBlocks(blocks(3, 4), FRAME), to("B", response(&chain[..2]))]).await;
+    // What another peer asks for, and what this one asks for again, is read for it.
+    reconcile.do_send(from("C", blocks(3, 4)));
+    probes.see([Seen::ReadBlocks(blocks(3, 4), FRAME)]).await;
+    reconcile.do_send(from("B", blocks(1, 1)));
+    probes.see([Seen::ReadBlocks(blocks(1, 1), FRAME)]).await;
+    // It may be asked for before it is read, and for less of it than was read.
+    reconcile.do_send(from("B", blocks(3, 3)));
+    probes.see_nothing().await;
+    probes.answer_read(Ok(chain[2..4].to_vec()));
+    probes.see([to("B", response(&chain[2..3]))]).await;
+    probes.answer_read(Ok(chain[2..4].to_vec()));
+    probes.see([to("C", response(&chain[2..4]))]).await;
+    probes.answer_read(Ok(chain[..1].to_vec()));
+    probes.see([to("B", response(&chain[..1]))]).await;
+    // It is used once.
+    reconcile.do_send(from("B", blocks(3, 4)));
+    probes.see([Seen::ReadBlocks(blocks(3, 4), FRAME)]).await;
+}
+
+#[actix_rt::test]
+async fn what_was_read_for_a_peer_whose_link_broke_is_let_go() {
+    let probes = Probes::start();
+    let (reconcile, chain) = (reconcile(&probes, true), chain(2));
+    chain.iter().for_each(|block| reconcile.do_send(Applied(block.clone())));
+    reconcile.do_send(from("B", blocks(1, 2)));
+    probes.see([Seen::ReadBlocks(blocks(1, 2), FRAME)]).await;
+    probes.answer_read(Ok(chain[..1].to_vec()));
+    probes.seen().await;
+    reconcile.do_send(LinkChanged { peer: node("B"), up: false, votes: false });
+    reconcile.do_send(from("B", blocks(2, 2)));
+    probes.see([Seen::ReadBlocks(blocks(2, 2), FRAME)]).await;
 }
