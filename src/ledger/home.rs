@@ -349,7 +349,7 @@ impl Home {
         let beside = ends.from.filter(|_| exists).map(|from| &mut self.beside.0[from.index()]);
         let shelf = beside.as_ref().and_then(|beside| beside.shelf);
         let seq = self.bank.watermark(self.me).plus(self.log.len() as u64);
-        let shelf = self.memory.approved(&operation, seq, exists, shelf);
+        let shelf = self.memory.approved_at(&operation, seq, exists, shelf);
         if let Some(beside) = beside {
             beside.shelf = shelf;
         }

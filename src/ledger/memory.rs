@@ -183,8 +183,18 @@ impl Memory {
     }
 
     /// What is known of a request with this identity and content, the account of which is `owner` or does not exist.
-    /// `shelf` is where that account has its shelf, as [`Memory::approved`] told it, or nothing.
-    pub fn look_up(&self, owner: Owner, shelf: Option<Place>, identity: Identity, content: Content) -> Lookup {
+    pub fn look_up(&self, owner: Owner, identity: Identity, content: Content) -> Lookup {
+        self.look_up_at(owner, None, identity, content)
+    }
+
+    /// The same by somebody who may know where the account's shelf is: [`Memory::approved_at`] told it.
+    pub(super) fn look_up_at(
+        &self,
+        owner: Owner,
+        shelf: Option<Place>,
+        identity: Identity,
+        content: Content,
+    ) -> Lookup {
         let own = match shelf {
             Some(place) => Some(self.shelves.at(place).1),
             None => owner.and_then(|account| self.shelves.get(&account)),
@@ -219,9 +229,19 @@ impl Memory {
     }
 
     /// Remembers an approval; `exists` tells whether the account that is debited or opened has a shelf of its own. That
-    /// of an opening has none until it is settled. `shelf` is where that shelf is, as the last call for that account
-    /// told, or nothing. Returns where it is.
-    pub fn approved(&mut self, operation: &Operation, seq: Seq, exists: bool, shelf: Option<Place>) -> Option<Place> {
+    /// of an opening has none until it is settled.
+    pub fn approved(&mut self, operation: &Operation, seq: Seq, exists: bool) {
+        self.approved_at(operation, seq, exists, None);
+    }
+
+    /// The same by somebody who may know where that shelf is. Returns where it is, from now on.
+    pub(super) fn approved_at(
+        &mut self,
+        operation: &Operation,
+        seq: Seq,
+        exists: bool,
+        shelf: Option<Place>,
+    ) -> Option<Place> {
         let account = operation.account();
         let owner = exists.then_some(account);
         let place = shelf.or_else(|| self.place(owner));

@@ -57,7 +57,7 @@ impl<'a> Replay<'a> {
         let Some(Stored { checkpoint, bank, .. }) = &mut replay.stored else { return Ok(replay) };
         checkpoint.tidy(replay.memory);
         for (seq, operation) in &checkpoint.approvals {
-            replay.memory.approved(operation, *seq, true, None);
+            replay.memory.approved(operation, *seq, true);
         }
         replay.bank = bank.clone();
         replay.settled_at = checkpoint.settled_at();
@@ -160,7 +160,7 @@ impl<'a> Replay<'a> {
             // What was forgotten stays forgotten: a chain is longer than a memory. An account that is opened here exists,
             // so that its opening is remembered as one of its own.
             if self.memory.horizon(Some(entry.operation.account())) < Some(entry.operation.id) {
-                self.memory.approved(&entry.operation, entry.seq, true, None);
+                self.memory.approved(&entry.operation, entry.seq, true);
             }
         }
         raised.append(&mut self.memory.trim(self.bank.watermark(self.me)));

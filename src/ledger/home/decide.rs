@@ -38,7 +38,7 @@ impl Home {
         }
         let (identity, content) = ((request.id, request.from), Content::transfer(request.to, request.amount));
         let owner = ends.from.map(|_| request.from);
-        let known = self.memory.look_up(owner, self.shelf(ends), identity, content);
+        let known = self.memory.look_up_at(owner, self.shelf(ends), identity, content);
         if !self.answer_known(step, ticket, request.wait, known) {
             self.decide_new(step, ticket, request, ends);
         }

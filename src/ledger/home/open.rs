@@ -34,7 +34,7 @@ impl Home {
         }
         let operation = Operation { id, action: Action::Open { account } };
         let ends = self.ends(account, account);
-        let known = self.memory.look_up(ends.from.map(|_| account), None, (id, account), Content::of(&operation));
+        let known = self.memory.look_up(ends.from.map(|_| account), (id, account), Content::of(&operation));
         if self.answer_known(step, ticket, wait, known) {
             return;
         }
