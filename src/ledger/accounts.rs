@@ -178,9 +178,11 @@ impl<V: fmt::Debug> fmt::Debug for Accounts<V> {
     }
 }
 
-/// From one change for so many accounts on, it is quicker to go through all accounts in their order than to sort the
-/// changes: names are long, and compared a dozen times each.
-const WALK_WORTH: usize = 16;
+/// Whether it is quicker to sort so many changes than to go through all accounts in their order: names are long, and
+/// compared a dozen times each.
+const fn are_few(changes: usize, accounts: usize) -> bool {
+    changes < accounts / 16
+}
 
 /// A table under trial: what is there, and what would be different.
 #[derive(Clone, Debug)]
@@ -230,7 +232,7 @@ impl<'a, V: Copy> Overlay<'a, V> {
     pub(super) fn finish(self) -> Changes<V> {
         let Self { below, changed, added } = self;
         let entry = |(place, value): (Place, V)| (below.at(place).0, value, Some(place));
-        let few = changed.len() < below.len() / WALK_WORTH;
+        let few = are_few(changed.len(), below.len());
         let mut values: Vec<_> = if few {
             changed.into_iter().map(entry).collect()
         } else {
@@ -285,6 +287,49 @@ mod tests {
                 assert_eq!((accounts.get(account), &accounts[account]), (Some(number), number));
             }
             assert_eq!(accounts.get(&"b@A".parse().unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn changes_come_in_account_order_and_hold_what_was_set_whether_they_are_few_or_many() {
+        assert!(are_few(0, 16) && !are_few(1, 16) && are_few(61, 1_000) && !are_few(62, 1_000));
+        let account = |number: u64| -> AccountId { format!("a{number}@A").parse().unwrap() };
+        let mut entropy = Entropy::from_seed(2);
+        for (changes, added) in [(3, 0), (3, 2), (40, 0), (40, 3), (0, 1)] {
+            // In another order than that of the names.
+            let mut table: Accounts<u64> = Accounts::new();
+            for number in (0..200).rev() {
+                table.insert(account(number), number);
+            }
+            let mut expected: BTreeMap<AccountId, u64> =
+                table.iter().map(|(account, value)| (*account, *value)).collect();
+            let mut overlay = Overlay::new(&table, changes);
+            let mut set = BTreeMap::new();
+            for change in 0..changes + added {
+                let number = if change < changes { entropy.below(200) } else { 200 + change as u64 };
+                let (account, value) = (account(number), entropy.below(1_000));
+                let below = overlay.below(account, None);
+                assert_eq!(overlay.get(account, below), expected.get(&account).copied());
+                overlay.set(account, below, value);
+                assert_eq!(overlay.get(account, below), Some(value));
+                set.insert(account, value);
+                expected.insert(account, value);
+            }
+            let changed = overlay.finish();
+            assert!(changed.iter().eq(set), "{changes} and {added}");
+            changed.apply(&mut table);
+            assert!(table.iter().eq(expected.iter()), "{changes} and {added}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_looked_for_unless_it_is_where_it_should_be() {
+        let table: Accounts<()> = ["x@A", "y@A"].map(|name| (name.parse().unwrap(), ())).into_iter().collect();
+        let overlay = Overlay::new(&table, 0);
+        let [x, y, z] = ["x@A", "y@A", "z@A"].map(|name| name.parse::<AccountId>().unwrap());
+        for should_be in [None, table.place(x), table.place(y), Some(Place(2))] {
+            assert_eq!(overlay.below(x, should_be), table.place(x));
+            assert_eq!(overlay.below(z, should_be), None);
         }
     }
 

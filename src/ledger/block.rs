@@ -389,6 +389,7 @@ mod tests {
         for other in [&[0xc4, 0][..], &[0xc0], &[0x90], &[0xc4, 1, 0xc0]] {
             assert!(codec::decode::<Block>(other).is_err(), "{other:x?}");
         }
+        assert!(codec::decode::<Block>(&[0xc0]).unwrap_err().to_string().contains("expected a block"));
     }
 
     #[test]

@@ -253,6 +253,21 @@ fn a_restart_from_the_same_records_gives_the_same_answers() {
 }
 
 #[test]
+fn r10_what_an_account_was_refused_is_not_forgotten_for_invented_ones() {
+    let limits = HomeLimits { settle_at_entries: None, ..HomeLimits::default() };
+    let start = HomeStart { memory: Memory::new(16), ..start() };
+    let (mut home, _) = Home::new(node("A"), 2, limits, start).unwrap();
+    home.set_ready();
+    let first = request(1, "nobody@B", 5);
+    let Some(refused @ Answer::Refused(_)) = answer(&submit(&mut home, first)).cloned() else { panic!("approved") };
+    for id in 2..60 {
+        submit(&mut home, Request { from: "ghost@A".parse().unwrap(), ..request(id, "B", 5) });
+    }
+    let told = [Effect::Act(HomeAction::Reply(ticket(0), refused))];
+    assert_eq!(submit(&mut home, first), told, "it is remembered, and not decided again");
+}
+
+#[test]
 fn r10_busy_decides_nothing_so_an_entry_that_stands_is_told() {
     let mut home = home_with(HomeLimits { waiting_max: 1, settle_at_entries: None, ..HomeLimits::default() });
     submit(&mut home, request(1, "B", 500));

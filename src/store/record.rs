@@ -28,7 +28,7 @@ const HEADER_BYTES: usize = CHECKSUM_BYTES + 2;
 pub enum Kind {
     /// [`Genesis`](crate::ledger::Genesis), at the start of the chain.
     Genesis = 1,
-    /// A [`Block`](crate::ledger::Block).
+    /// A [`Block`].
     Block = 2,
     /// A [`LogBatch`].
     Log = 3,
@@ -38,7 +38,7 @@ pub enum Kind {
     Head = 5,
     /// The [`Identity`].
     Identity = 6,
-    /// A [`Slot`](crate::effect::Slot).
+    /// A [`Slot`].
     Slot = 7,
     /// A [`Peer`].
     Peer = 8,
