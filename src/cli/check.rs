@@ -111,7 +111,9 @@ fn redis(address: &RedisAddress) -> Result<Vec<Audit>, Failure> {
 fn failure(place: &str, error: &StoreError) -> Failure {
     let text = error.to_string();
     let message = if text.contains(place) { text } else { format!("{place}: {text}") };
-    if error.is_damage() { Failure::damage(message) } else { Failure::usage(message) }
+    // A node that starts may be told where its archive is. For a check what is missing is damage until it is there.
+    let damage = error.is_damage() || matches!(error, StoreError::Gap { .. });
+    if damage { Failure::damage(message) } else { Failure::usage(message) }
 }
 
 fn all_of(genesis: &Genesis, file: &Path, audits: &[Audit]) -> Result<(), Failure> {

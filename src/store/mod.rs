@@ -241,7 +241,7 @@ pub enum StoreError {
         expected_bank: Hash,
     },
     /// Blocks were moved into an archive, and are not found there.
-    #[error("blocks {first} to {last} are not in {store} any more, {}", unarchived(archive.as_deref()))]
+    #[error("blocks chain/{first} to chain/{last} are not in {store} any more, {}", unarchived(archive.as_deref()))]
     Gap {
         /// The store, which begins above them.
         store: String,

@@ -55,7 +55,7 @@ async fn a_node_that_is_killed_between_copy_and_removal_goes_on_and_is_whole_wit
     let (code, told) = bank.json(&["check", "--store", &redis, "--archive", &directory]).await;
     assert_eq!((code, told["nodes"]["A"]["height"].as_u64()), (0, Some(height.0)), "{told}");
     let (code, told) = bank.json(&["check", "--store", &redis]).await;
-    assert!(code == 2 && told.to_string().contains("name its directory in --archive"), "{told}");
+    assert!(code == 5 && told.to_string().contains("name its directory in --archive"), "{told}");
     let (code, log) = fails_to_start(&without).await;
     assert!(code == Some(2) && log.contains("name its directory in --archive"), "{log}");
     let (code, log) = fails_to_start(&with(&format!("{directory}-other"))).await;

@@ -76,7 +76,7 @@ impl Base {
 
     fn open_database(&self) -> Result<Arc<Database>, StoreError> {
         let mut builder = Builder::new();
-        // redb trusts a file that was closed in order. A node reads all of it at start anyhow, and money hangs on it.
+        // redb trusts a file that was closed in order, and money hangs on it.
         builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(true);
         let opened = contain(|| (self.opener)(&builder)).map_err(|panic| corrupt(&self.name, panic))?;
         opened.map(Arc::new).map_err(|error| match error {
