@@ -1,17 +1,17 @@
 //! Blocks, the genesis they start from, and the hash chain between them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::OnceLock;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::aside::Aside;
 use super::entry::{OPERATION_BYTES_MAX, Run};
-use crate::codec::{self, DecodeError};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId};
+
+mod bytes;
+
+pub use bytes::BlockBytesError;
 
 /// What the bank starts from: its nodes and its opening balances. Its hash is the cluster id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -172,25 +172,6 @@ pub enum BlockError {
     Form(Height),
 }
 
-/// Why bytes are not those of a block.
-#[derive(Debug, thiserror::Error)]
-pub enum BlockBytesError {
-    /// Something else.
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-    /// A block that cannot be.
-    #[error(transparent)]
-    Block(#[from] BlockError),
-    /// Encoded in a way that takes more room than a block of that content may.
-    #[error("a block is {bytes} bytes long, and {max} would do")]
-    TooLong {
-        /// How long they are.
-        bytes: usize,
-        /// The most that a block of that content takes.
-        max: usize,
-    },
-}
-
 impl Block {
     /// The block at `height` over `parent`, `state` being the hash of the state after the parent. The runs must be in
     /// origin order, at least one, none empty.
@@ -207,29 +188,6 @@ impl Block {
         }
         let hash = hasher.finish();
         Ok(Self { height, parent, state, runs, hash, bytes: Aside::default() })
-    }
-
-    /// The block that these bytes hold. Nothing in them is trusted.
-    ///
-    /// # Errors
-    /// What they hold instead, or why it is no block.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BlockBytesError> {
-        let block = Self::try_from(codec::decode::<BlockRecord>(bytes)?)?;
-        // They are kept and sent on as they are.
-        if bytes.len() > block.bytes_bound() {
-            return Err(BlockBytesError::TooLong { bytes: bytes.len(), max: block.bytes_bound() });
-        }
-        Ok(Self { bytes: Aside(OnceLock::from(Box::from(bytes))), ..block })
-    }
-
-    /// Its encoded form.
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.0.get_or_init(|| {
-            let mut bytes = Vec::new();
-            let Self { height, parent, state, hash, .. } = *self;
-            codec::encode_into(&mut bytes, &BlockRecordOf { height, parent, state, runs: &self.runs, hash });
-            bytes.into()
-        })
     }
 
     /// Its sequence number.
@@ -273,82 +231,17 @@ impl Block {
     }
 }
 
-/// The encoded form. The hash goes along, so that a block altered on its way is known as such.
-#[derive(Deserialize)]
-struct BlockRecord {
-    height: Height,
-    parent: Hash,
-    state: Hash,
-    runs: Vec<Run>,
-    hash: Hash,
-}
-
-/// The same, of a block that stays.
-#[derive(Serialize)]
-struct BlockRecordOf<'a> {
-    height: Height,
-    parent: Hash,
-    state: Hash,
-    runs: &'a [Run],
-    hash: Hash,
-}
-
-impl TryFrom<BlockRecord> for Block {
-    type Error = BlockError;
-
-    fn try_from(record: BlockRecord) -> Result<Self, BlockError> {
-        let claimed = record.hash;
-        let block = Self::new(record.height, record.parent, record.state, record.runs)?;
-        if block.hash != claimed {
-            return Err(BlockError::Hash { height: block.height, claimed, actual: block.hash });
-        }
-        Ok(block)
-    }
-}
-
-impl Serialize for Block {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.bytes())
-    }
-}
-
-impl<'de> Deserialize<'de> for Block {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BlockVisitor)
-    }
-}
-
-/// Takes a block's bytes, as messages hold it, or its fields, as the record of a vote does.
-struct BlockVisitor;
-
-impl<'de> Visitor<'de> for BlockVisitor {
-    type Value = Block;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a block")
-    }
-
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Block, E> {
-        Block::from_bytes(bytes).map_err(E::custom)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Block, A::Error> {
-        let record = BlockRecord::deserialize(MapAccessDeserializer::new(fields))?;
-        Block::try_from(record).map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::{Action, Operation};
     use crate::types::Seq;
 
-    fn block(runs: Vec<Run>) -> Result<Block, BlockError> {
+    pub(super) fn block(runs: Vec<Run>) -> Result<Block, BlockError> {
         Block::new(Height(1), Hash::ZERO, Hash::ZERO, runs)
     }
 
-    fn run(origin: &str, amount: u64) -> Run {
+    pub(super) fn run(origin: &str, amount: u64) -> Run {
         let action =
             Action::Transfer { from: origin.parse().unwrap(), to: "Z".parse().unwrap(), amount: Amount::new(amount) };
         Run { origin: origin.parse().unwrap(), first: Seq(1), operations: vec![Operation { id: 1.into(), action }] }
@@ -361,51 +254,6 @@ mod tests {
             assert_eq!(block(runs), Err(BlockError::Form(Height(1))));
         }
         assert!(block(vec![run("A", 1), run("B", 1)]).is_ok());
-    }
-
-    #[test]
-    fn a_block_altered_on_its_way_does_not_decode() {
-        let honest = block(vec![run("A", 5)]).unwrap();
-        let Block { height, parent, state, hash, .. } = honest;
-        let forged = [run("A", 6)];
-        let mut bytes = Vec::new();
-        codec::encode_into(&mut bytes, &BlockRecordOf { height, parent, state, runs: &forged, hash });
-        let error = Block::from_bytes(&bytes).unwrap_err();
-        assert!(matches!(error, BlockBytesError::Block(BlockError::Hash { .. })), "{error}");
-        let error = codec::decode::<Block>(&bytes).unwrap_err();
-        assert!(error.to_string().contains("carries the hash"), "{error}");
-    }
-
-    #[test]
-    fn a_block_is_its_bytes_in_a_message_and_is_read_with_its_fields_too() {
-        let block = block(vec![run("A", 5)]).unwrap();
-        let mut message = Vec::new();
-        codec::encode_into(&mut message, &block);
-        let read = codec::decode::<Block>(&message).unwrap();
-        assert_eq!((&read, message.ends_with(block.bytes())), (&block, true));
-        assert_eq!(read.bytes.0.get().map(|bytes| &bytes[..]), Some(block.bytes()), "it is not encoded again");
-        assert_eq!(codec::decode::<Block>(block.bytes()).unwrap(), block);
-        assert_eq!(Block::from_bytes(block.bytes()).unwrap(), block);
-        for other in [&[0xc4, 0][..], &[0xc0], &[0x90], &[0xc4, 1, 0xc0]] {
-            assert!(codec::decode::<Block>(other).is_err(), "{other:x?}");
-        }
-        assert!(codec::decode::<Block>(&[0xc0]).unwrap_err().to_string().contains("expected a block"));
-    }
-
-    #[test]
-    fn bytes_that_are_longer_than_a_block_needs_are_refused() {
-        let block = block(vec![run("A", 5)]).unwrap();
-        let padded = |padding: usize| {
-            // One field more, which nobody knows.
-            let mut bytes = block.bytes().to_vec();
-            bytes[0] += 1;
-            codec::encode_into(&mut bytes, &"padding");
-            codec::encode_into(&mut bytes, &"x".repeat(padding));
-            bytes
-        };
-        let room = block.bytes_bound() + 300 - padded(300).len();
-        assert_eq!(Block::from_bytes(&padded(room)).unwrap(), block);
-        assert!(matches!(Block::from_bytes(&padded(room + 1)), Err(BlockBytesError::TooLong { .. })));
     }
 
     #[test]

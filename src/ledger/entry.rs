@@ -118,6 +118,7 @@ pub struct Entry {
 
 /// Consecutive entries of one origin, as a block or a log holds them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Run {
     /// The home that approved them.
     pub origin: NodeId,

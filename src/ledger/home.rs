@@ -18,13 +18,14 @@ use super::bank::{Bank, BlockFault, Delta, EntryFault};
 use super::block::Block;
 use super::checkpoint::Checkpoint;
 use super::compose::{Candidate, Composition, OwnLog, compose};
-use super::entry::{Action, LogOffer, OPERATION_BYTES_MAX, Operation};
-use super::memory::{Memory, Refusal};
+use super::entry::{LogOffer, OPERATION_BYTES_MAX, Operation};
+use super::memory::Memory;
+use super::outcome::Refusal;
 use super::request::{Answer, Approval, Request, Ticket, Wait};
 use super::settled_at::SettledAt;
 use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
-use ends::{Beside, Ends, To};
+use ends::{Beside, Ends};
 pub use limits::HomeLimits;
 use waiting::Place;
 
@@ -322,38 +323,6 @@ impl Home {
     fn halt(&mut self, reason: HaltReason) -> Vec<Effect<HomeAction>> {
         self.halted = true;
         vec![Effect::Halt(reason)]
-    }
-
-    /// Appends an operation to the log, its effect on this home's accounts included, or changes nothing.
-    fn append(&mut self, operation: Operation, ends: Ends) -> Option<()> {
-        match operation.action {
-            Action::Transfer { amount, .. } => {
-                let from = ends.from?;
-                let debited = self.spendable.at(from).1.checked_sub(amount)?;
-                if let Some(To::Here(to)) = ends.to {
-                    let credited = self.spendable.at_mut(to);
-                    *credited = credited.checked_add(amount)?;
-                }
-                *self.spendable.at_mut(from) = debited;
-                self.log_places.0.push_back(self.settled_places(ends));
-            }
-            Action::Open { account } if self.can_open(account) => {
-                self.opening.insert(account);
-                self.log_places.0.push_back(None);
-            }
-            Action::Open { .. } => return None,
-        }
-        self.log.push_back(operation);
-        // An account that is to be opened does not exist before that is settled.
-        let exists = matches!(operation.action, Action::Transfer { .. });
-        let beside = ends.from.filter(|_| exists).map(|from| &mut self.beside.0[from.index()]);
-        let shelf = beside.as_ref().and_then(|beside| beside.shelf);
-        let seq = self.bank.watermark(self.me).plus(self.log.len() as u64);
-        let shelf = self.memory.approved_at(&operation, seq, exists, shelf);
-        if let Some(beside) = beside {
-            beside.shelf = shelf;
-        }
-        Some(())
     }
 
     /// A checkpoint of the settled state, where one is due.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::{Genesis, Reason, Run};
+use crate::ledger::{Action, Genesis, Reason, Run};
 
 pub(super) fn node(name: &str) -> NodeId {
     name.parse().unwrap()

@@ -1,5 +1,6 @@
 use super::*;
-use crate::ledger::{Action, Request, Wait};
+use crate::ledger::{Action, Reason, Request, Wait};
+use crate::types::Amount;
 
 fn account(text: &str) -> AccountId {
     text.parse().unwrap()

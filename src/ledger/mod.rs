@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`request`] (what clients ask), [`entry`] (what a home approves), [`block`] (what the cluster
 //! settles), [`accounts`] and [`bank`] (the state that a chain leads to), [`mod@compose`] (which block to propose),
-//! [`memory`] (exactly once), [`settled_at`] (in which block an entry is), [`checkpoint`] (what a restart begins with), [`home`] (local approval, parked requests,
-//! settlement), [`replay`] (a chain computed again).
+//! [`outcome`] and [`memory`] (exactly once), [`settled_at`] (in which block an entry is), [`checkpoint`] (what a
+//! restart begins with), [`home`] (local approval, parked requests, settlement), [`replay`] (a chain computed again).
 
 pub mod accounts;
 mod aside;
@@ -15,6 +15,7 @@ pub mod entry;
 mod fullest;
 pub mod home;
 pub mod memory;
+pub mod outcome;
 pub mod replay;
 pub mod request;
 pub mod settled_at;
@@ -27,7 +28,8 @@ pub use checkpoint::{Checkpoint, CheckpointAt};
 pub use compose::{Candidate, Composition, Value, compose};
 pub use entry::{Action, Entry, LogOffer, Operation, Run};
 pub use home::{Home, HomeAction, HomeLimits, HomeStart, Mark};
-pub use memory::{Memory, Refusal};
+pub use memory::Memory;
+pub use outcome::Refusal;
 pub use replay::Replay;
 pub use request::{Answer, Approval, Opening, Reason, Request, Ticket, Trace, Verdict, Wait};
 pub use settled_at::SettledAt;

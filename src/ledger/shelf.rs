@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use super::aside::Aside;
-use super::memory::{Content, Outcome};
+use super::outcome::{Content, Outcome};
 use crate::types::{AccountId, Seq, TransferId};
 
 /// What an id was used for, and what came of it.

@@ -6,6 +6,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,17 @@ pub struct RedisServer {
 struct Process {
     server: Child,
     watchdog: Child,
+}
+
+/// A port below those that systems give to whoever asks for any: there, somebody else would get it while a server that
+/// is killed and started again is away.
+fn free_port() -> u16 {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // Test programs that run beside each other begin at different ones.
+    let first = std::process::id().wrapping_mul(97);
+    let ports = std::iter::repeat_with(|| first.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)));
+    let mut ports = ports.map(|number| 10_000 + u16::try_from(number % 20_000).unwrap());
+    ports.by_ref().take(20_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 impl RedisServer {
@@ -54,7 +66,7 @@ impl RedisServer {
     fn start_as(tls: bool, overrides: &[&str], environment: &[(String, String)]) -> Self {
         // Between finding a port free and listening on it, somebody else may take it.
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
             let directory = tempfile::tempdir().unwrap();
             let environment = environment.to_vec();

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::ends::To;
 use super::{Ends, Home, HomeAction, Mark, Parked, Place, Step};
-use crate::ledger::memory::{Content, Lookup, Outcome, Refusal};
+use crate::ledger::outcome::{Content, Lookup, Outcome, Refusal};
 use crate::ledger::{Action, Answer, Operation, Reason, Request, Ticket, Wait};
 use crate::types::{Amount, NodeId, Seq};
 
@@ -134,6 +135,38 @@ impl Home {
             self.reply_approved(step, *ticket, *wait, seq);
         }
         step.settle |= self.limits.settle_at_entries.is_some_and(|limit| self.log.len() >= limit);
+    }
+
+    /// Appends an operation to the log, its effect on this home's accounts included, or changes nothing.
+    pub(super) fn append(&mut self, operation: Operation, ends: Ends) -> Option<()> {
+        match operation.action {
+            Action::Transfer { amount, .. } => {
+                let from = ends.from?;
+                let debited = self.spendable.at(from).1.checked_sub(amount)?;
+                if let Some(To::Here(to)) = ends.to {
+                    let credited = self.spendable.at_mut(to);
+                    *credited = credited.checked_add(amount)?;
+                }
+                *self.spendable.at_mut(from) = debited;
+                self.log_places.0.push_back(self.settled_places(ends));
+            }
+            Action::Open { account } if self.can_open(account) => {
+                self.opening.insert(account);
+                self.log_places.0.push_back(None);
+            }
+            Action::Open { .. } => return None,
+        }
+        self.log.push_back(operation);
+        // An account that is to be opened does not exist before that is settled.
+        let exists = matches!(operation.action, Action::Transfer { .. });
+        let beside = ends.from.filter(|_| exists).map(|from| &mut self.beside.0[from.index()]);
+        let shelf = beside.as_ref().and_then(|beside| beside.shelf);
+        let seq = self.bank.watermark(self.me).plus(self.log.len() as u64);
+        let shelf = self.memory.approved_at(&operation, seq, exists, shelf);
+        if let Some(beside) = beside {
+            beside.shelf = shelf;
+        }
+        Some(())
     }
 
     fn reply_approved(&mut self, step: &mut Step, ticket: Ticket, wait: Wait, seq: Seq) {

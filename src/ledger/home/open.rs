@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{Home, HomeAction, Step};
 use crate::effect::{Effect, Record};
 use crate::ledger::block::Block;
-use crate::ledger::memory::{Content, Refusal};
+use crate::ledger::outcome::{Content, Refusal};
 use crate::ledger::{Action, Answer, Opening, Operation, Reason, Ticket};
 use crate::types::{AccountId, Amount};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Home, HomeAction, Mark, Step};
 use crate::effect::Effect;
-use crate::ledger::memory::Outcome;
+use crate::ledger::outcome::Outcome;
 use crate::ledger::request::{Answer, Ticket, Trace, Verdict};
 use crate::ledger::{Entry, Operation};
 use crate::types::{NodeId, Seq, TransferId};
