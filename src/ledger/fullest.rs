@@ -1,79 +1,129 @@
 //! Which shelf of the memory is the fullest, without a look at all of them.
 
-use std::collections::BTreeSet;
-
 use super::accounts::Place;
 
-/// Of each shelf a size that it had: since then it grew by less than a quarter, or by one. So one that holds what was noted
-/// of it, while more was noted of none, is nearly the fullest. `None` stands for the shared shelf.
+/// The shelves by size, in classes: the sizes of a class differ by less than a quarter, or not at all. `None` stands for
+/// the shared shelf.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fullest {
-    /// What was noted, the shared shelf's first, then by place.
-    known: Vec<usize>,
-    queue: BTreeSet<(usize, Option<Place>)>,
+    /// Where each shelf stands, the shared one first, then by place.
+    known: Vec<Standing>,
+    /// The shelves of each class, in no order; those of class 0, which are empty, are left out.
+    classes: Vec<Vec<Option<Place>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    class: u8,
+    /// The index in that class.
+    at: u32,
+}
+
+/// Sizes below 4 are classes of their own, and there are four classes from each power of two to the next.
+fn class_of(size: usize) -> u8 {
+    let class = match size.checked_ilog2() {
+        None | Some(0 | 1) => size,
+        Some(power) => 4 * (power as usize - 1) + ((size >> (power - 2)) & 3),
+    };
+    u8::try_from(class).expect("sizes have 64 bits")
 }
 
 impl Fullest {
-    /// A shelf has one id more, and holds so many. That is seldom noted.
+    /// A shelf has one id more, and holds so many.
     pub(super) fn grew(&mut self, shelf: Option<Place>, size: usize) {
-        if size.is_power_of_two() || size.is_multiple_of(size.next_power_of_two() / 8) {
+        // Mostly it is in the class that it was in, and there is nothing to look at.
+        if class_of(size) != class_of(size - 1) {
             self.note(shelf, size);
         }
     }
 
-    /// A shelf holds so many; one that is noted to hold none is passed over until it is noted again.
-    pub(super) fn note(&mut self, shelf: Option<Place>, size: usize) {
-        let index = shelf.map_or(0, |place| 1 + place.index());
+    /// A shelf holds so many; one that is noted to hold none is passed over until it is noted again. Tells whether it was
+    /// in another class.
+    pub(super) fn note(&mut self, shelf: Option<Place>, size: usize) -> bool {
+        let index = index_of(shelf);
         if index >= self.known.len() {
-            self.known.resize(index + 1, 0);
+            self.known.resize(index + 1, Standing::default());
         }
-        let before = std::mem::replace(&mut self.known[index], size);
-        self.queue.remove(&(before, shelf));
-        if size > 0 {
-            self.queue.insert((size, shelf));
+        let (before, class) = (self.known[index], class_of(size));
+        if before.class == class {
+            return false;
         }
+        if before.class > 0 {
+            let shelves = &mut self.classes[usize::from(before.class)];
+            shelves.swap_remove(before.at as usize);
+            if let Some(moved) = shelves.get(before.at as usize) {
+                self.known[index_of(*moved)].at = before.at;
+            }
+        }
+        let mut at = 0;
+        if class > 0 {
+            let classes = self.classes.len().max(usize::from(class) + 1);
+            self.classes.resize(classes, Vec::new());
+            let shelves = &mut self.classes[usize::from(class)];
+            at = u32::try_from(shelves.len()).expect("memory ends before 2^32 accounts");
+            shelves.push(shelf);
+        }
+        self.known[index] = Standing { class, at };
+        true
     }
 
-    /// The shelf that was noted with most, and how much that is.
-    pub(super) fn last(&self) -> Option<(usize, Option<Place>)> {
-        self.queue.last().copied()
+    /// A shelf of the highest class.
+    pub(super) fn last(&self) -> Option<Option<Place>> {
+        self.classes.iter().rev().find_map(|shelves| shelves.last().copied())
     }
+}
+
+fn index_of(shelf: Option<Place>) -> usize {
+    shelf.map_or(0, |place| 1 + place.index())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entropy::Entropy;
+    use crate::ledger::Accounts;
 
     #[test]
-    fn what_is_noted_of_a_shelf_that_grows_is_never_a_quarter_too_little() {
-        let mut fullest = Fullest::default();
-        let mut notes = BTreeSet::new();
+    fn sizes_of_one_class_differ_by_less_than_a_quarter() {
+        let mut first = 0;
         for size in 1..=10_000 {
-            fullest.grew(None, size);
-            let (noted, shelf) = fullest.last().unwrap();
-            assert!(shelf.is_none() && noted <= size && size - noted < noted.div_ceil(4).max(2), "{noted} for {size}");
-            notes.insert(noted);
+            let (before, class) = (class_of(size - 1), class_of(size));
+            assert!(class == before || class == before + 1);
+            if class > before {
+                first = size;
+            }
+            assert!(size - first < first.div_ceil(4), "{first} and {size}");
         }
-        assert!(notes.len() < 100, "{} notes", notes.len());
+        assert_eq!([class_of(0), class_of(1), class_of(10_000), class_of(usize::MAX)], [0, 1, 48, 251]);
     }
 
     #[test]
-    fn the_last_is_the_one_that_was_noted_with_most() {
-        let accounts: crate::ledger::Accounts<()> =
-            ["x@A", "y@A"].map(|name| (name.parse().unwrap(), ())).into_iter().collect();
-        let [x, y] = ["x@A", "y@A"].map(|name| accounts.place(name.parse().unwrap()));
-        let mut fullest = Fullest::default();
-        assert_eq!(fullest.last(), None);
-        for (shelf, size, last) in [
-            (y, 5, (5, y)),
-            (None, 7, (7, None)),
-            (x, 6, (7, None)),
-            (None, 2, (6, x)),
-            (x, 0, (5, y)),
-            (y, 1, (2, None)),
-        ] {
-            fullest.note(shelf, size);
-            assert_eq!(fullest.last(), Some(last));
+    fn one_of_the_fullest_is_last() {
+        let accounts: Accounts<()> = (0..20).map(|i| (format!("{i}@A").parse().unwrap(), ())).collect();
+        let shelves: Vec<_> =
+            (0..20).map(|i| accounts.place(format!("{i}@A").parse().unwrap())).chain([None]).collect();
+        for seed in 0..20 {
+            let mut entropy = Entropy::from_seed(seed);
+            let (mut fullest, mut sizes) = (Fullest::default(), vec![0_usize; shelves.len()]);
+            for _ in 0..2_000 {
+                let chosen = usize::try_from(entropy.below(21)).unwrap();
+                if entropy.below(30) > 0 {
+                    sizes[chosen] += 1;
+                    fullest.grew(shelves[chosen], sizes[chosen]);
+                } else {
+                    let before = sizes[chosen];
+                    sizes[chosen] = usize::try_from(entropy.below(before as u64 + 1)).unwrap();
+                    let moved = fullest.note(shelves[chosen], sizes[chosen]);
+                    assert_eq!(moved, class_of(before) != class_of(sizes[chosen]));
+                }
+                let most = class_of(*sizes.iter().max().unwrap());
+                let last = fullest.last().map(|last| shelves.iter().position(|shelf| *shelf == last).unwrap());
+                assert_eq!(last.map_or(0, |last| class_of(sizes[last])), most);
+                assert_eq!(
+                    fullest.classes.iter().map(Vec::len).sum::<usize>(),
+                    sizes.iter().filter(|s| **s > 0).count()
+                );
+            }
         }
     }
 }

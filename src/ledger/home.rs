@@ -7,6 +7,7 @@ mod decide;
 mod ends;
 mod limits;
 mod open;
+mod unanswered;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,7 +28,7 @@ use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
 use ends::{Beside, Ends};
 pub use limits::HomeLimits;
-use waiting::Place;
+use unanswered::Unanswered;
 
 /// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).
 pub type Mark = u64;
@@ -99,9 +100,7 @@ pub struct Home {
     parked: BTreeMap<Mark, Parked>,
     in_flight: BTreeMap<(AccountId, TransferId), Mark>,
     last_mark: Mark,
-    waiting_settled: BTreeMap<Seq, Vec<Ticket>>,
-    /// Every ticket in `parked` and `waiting_settled`, so that those of one batch are found.
-    open: BTreeMap<Ticket, Place>,
+    unanswered: Unanswered,
     /// Who waits for a collection to end that begins from the mark on.
     collecting: BTreeMap<Mark, Ticket>,
     settled_at: SettledAt,
@@ -152,8 +151,7 @@ impl Home {
             parked: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             last_mark: 0,
-            waiting_settled: BTreeMap::new(),
-            open: BTreeMap::new(),
+            unanswered: Unanswered::default(),
             collecting: BTreeMap::new(),
             settled_at,
             settling: false,
@@ -280,14 +278,10 @@ impl Home {
         // What the block makes possible is written with it, and told behind it.
         let mut step = Step::default();
         step.actions.push(HomeAction::Applied { block: block.clone(), state: self.bank.state() });
-        let still_waiting = self.waiting_settled.split_off(&self.log_first());
-        for (seq, tickets) in std::mem::replace(&mut self.waiting_settled, still_waiting) {
-            for ticket in &tickets {
-                self.open.remove(ticket);
-            }
-            let answer = Answer::Approved(self.approval(seq));
-            step.actions.extend(tickets.into_iter().map(|ticket| HomeAction::Reply(ticket, answer.clone())));
-        }
+        // Whoever waited for an entry up to the watermark waited for this block.
+        let approval = |seq| Answer::Approved(Approval { origin: self.me, seq, height: Some(block.height()) });
+        let settled = self.unanswered.settled_up_to(self.bank.watermark(self.me));
+        step.actions.extend(settled.into_iter().map(|(seq, ticket)| HomeAction::Reply(ticket, approval(seq))));
         self.look_again(&mut step, None);
         effects.extend(self.finish(step));
         effects

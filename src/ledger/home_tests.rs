@@ -269,10 +269,14 @@ fn r10_what_an_account_was_refused_is_not_forgotten_for_invented_ones() {
 
 #[test]
 fn r10_busy_decides_nothing_so_an_entry_that_stands_is_told() {
-    let mut home = home_with(HomeLimits { waiting_max: 1, settle_at_entries: None, ..HomeLimits::default() });
+    let mut home = home_with(HomeLimits { settling_max: 1, settle_at_entries: None, ..HomeLimits::default() });
     submit(&mut home, request(1, "B", 500));
-    let effects = submit(&mut home, Request { wait: Wait::Settled, ..request(2, "B", 10) });
-    assert_eq!(answer(&effects), Some(&approved(1, None)), "approved, not yet settled");
+    let settled = |id| Request { wait: Wait::Settled, ..request(id, "B", 10) };
+    assert_eq!(answer(&submit(&mut home, settled(2))), None, "who waits to be decided takes no place of these");
+    assert_eq!(answer(&submit(&mut home, settled(3))), Some(&approved(2, None)), "approved, not yet settled");
+    let next = block(&home, None);
+    let _ = home.apply(&next);
+    assert_eq!(answer(&submit(&mut home, settled(4))), None, "there is room again");
 }
 
 #[test]

@@ -257,10 +257,10 @@ impl Memory {
         let target = self.capacity - self.capacity / 1_024;
         let mut stay = Vec::new();
         while self.total > target {
-            let Some((noted, place)) = self.fullest.0.last() else { break };
+            let Some(place) = self.fullest.0.last() else { break };
             let size = self.shelf_at(place).len();
-            if size != noted {
-                self.fullest.0.note(place, size);
+            // Some that it held moved to other shelves.
+            if self.fullest.0.note(place, size) {
                 continue;
             }
             // A horizon that rises is a record to write: so rather a quarter of one shelf than a little of many.
@@ -277,7 +277,9 @@ impl Memory {
                 stay.push((place, size));
             }
         }
-        stay.into_iter().for_each(|(place, size)| self.fullest.0.note(place, size));
+        for (place, size) in stay {
+            self.fullest.0.note(place, size);
+        }
         raised.keys().map(|owner| (*owner, self.horizon(*owner).expect("it was raised just now"))).collect()
     }
 

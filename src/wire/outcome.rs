@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Answer, Approval, Reason};
+use crate::ledger::{Answer, Approval, Reason, Wait};
 use crate::types::{Height, NodeId, Seq};
 
 /// What came of one transfer of a call. An array: index, kind, seq, height, reason.
@@ -60,9 +60,9 @@ impl Outcome {
         self.0
     }
 
-    /// Whether the transfer was approved.
-    pub fn is_approved(&self) -> bool {
-        self.1 == OutcomeKind::Approved
+    /// Whether it is what somebody waited for who waits so long: an approval, or one that is settled.
+    pub fn is_done(&self, wait: Wait) -> bool {
+        self.1 == OutcomeKind::Approved && (wait == Wait::Local || self.3.is_some())
     }
 
     /// What `home` answered; `None` where the parts do not fit each other.
@@ -77,5 +77,23 @@ impl Outcome {
             OutcomeKind::NotReady => Answer::NotReady,
             OutcomeKind::Pending => Answer::Pending,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_that_is_not_settled_is_not_what_somebody_waits_for_who_waits_for_a_block() {
+        let origin = "A".parse().unwrap();
+        let done = |answer: Answer| {
+            let outcome = Outcome::new(0, answer);
+            [outcome.is_done(Wait::Local), outcome.is_done(Wait::Settled)]
+        };
+        let approved = |height| Answer::Approved(Approval { origin, seq: Seq(1), height });
+        assert_eq!(done(approved(None)), [true, false]);
+        assert_eq!(done(approved(Some(Height(1)))), [true, true]);
+        assert_eq!(done(Answer::Busy), [false, false]);
     }
 }

@@ -109,6 +109,7 @@ fn limits(tight: bool, entropy: &mut Entropy) -> HomeLimits {
         HomeLimits {
             log_entries_max: 8 + usize::try_from(entropy.below(10)).unwrap(),
             waiting_max: 4,
+            settling_max: 3,
             ids_remembered_max: 20 + usize::try_from(entropy.below(40)).unwrap(),
             // Of three entries: no PROMISE can offer a longer log.
             block_bytes_max: if entropy.below(2) == 0 { 9 * 140 } else { 3 * 140 },
@@ -122,6 +123,7 @@ fn limits(tight: bool, entropy: &mut Entropy) -> HomeLimits {
         HomeLimits {
             settle_at_entries,
             waiting_max: 50,
+            settling_max: 50,
             log_entries_max: 300,
             checkpoint_entries: 40,
             checkpoint_part_rows: 10,

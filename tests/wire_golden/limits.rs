@@ -43,6 +43,7 @@ fn known() -> BTreeMap<&'static str, String> {
         ("CLIENTS_MAX", count(CLIENTS_MAX)),
         ("HomeLimits::log_entries_max", count(home.log_entries_max)),
         ("HomeLimits::waiting_max", count(home.waiting_max)),
+        ("HomeLimits::settling_max", count(home.settling_max)),
         ("HomeLimits::ids_remembered_max", count(home.ids_remembered_max)),
         ("HomeLimits::block_bytes_max", count(home.block_bytes_max)),
         ("HomeLimits::checkpoint_entries", count(home.checkpoint_entries)),

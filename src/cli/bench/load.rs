@@ -244,9 +244,11 @@ impl Socket {
             return Err(std::io::Error::other("an answer to no call"));
         };
         asked.open = asked.open.saturating_sub(outcomes.len());
-        for outcome in outcomes.into_iter().filter(|outcome| !outcome.is_approved()) {
+        let wait = self.frames.wait;
+        for outcome in outcomes.into_iter().filter(|outcome| !outcome.is_done(wait)) {
             match outcome.answer(self.home) {
-                Some(Answer::Busy) => asked.busy = true,
+                // Approved and not settled: too many wait for that.
+                Some(Answer::Busy | Answer::Approved(_)) => asked.busy = true,
                 answer => {
                     asked.all_approved = false;
                     self.tally.not_approved += 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ends::To;
-use super::{Ends, Home, HomeAction, Mark, Parked, Place, Step};
+use super::{Ends, Home, HomeAction, Mark, Parked, Step};
 use crate::ledger::outcome::{Content, Lookup, Outcome, Refusal};
 use crate::ledger::{Action, Answer, Operation, Reason, Request, Ticket, Wait};
 use crate::types::{Amount, NodeId, Seq};
@@ -30,12 +30,11 @@ impl Home {
             if (parked.request.to, parked.request.amount) != (request.to, request.amount) {
                 return reply(Answer::Conflict);
             }
-            if self.open.len() >= self.limits.waiting_max {
+            if self.unanswered.parked_len() >= self.limits.waiting_max {
                 return reply(Answer::Busy);
             }
             parked.waiting.push((ticket, request.wait));
-            self.open.insert(ticket, Place::Parked(*mark));
-            return;
+            return self.unanswered.park(ticket, *mark);
         }
         let (identity, content) = ((request.id, request.from), Content::transfer(request.to, request.amount));
         let owner = ends.from.map(|_| request.from);
@@ -77,13 +76,13 @@ impl Home {
         if spendable >= request.amount {
             return self.approve(step, &request, ends, &[(ticket, request.wait)]);
         }
-        if self.waiting_len() >= self.limits.waiting_max {
+        if self.undecided_len() >= self.limits.waiting_max {
             return step.actions.push(HomeAction::Reply(ticket, Answer::Busy));
         }
         self.last_mark += 1;
         self.in_flight.insert((request.from, request.id), self.last_mark);
         self.parked.insert(self.last_mark, Parked { request, waiting: vec![(ticket, request.wait)] });
-        self.open.insert(ticket, Place::Parked(self.last_mark));
+        self.unanswered.park(ticket, self.last_mark);
         step.settle = true;
     }
 
@@ -104,9 +103,7 @@ impl Home {
             }
             let Some(Parked { request, waiting }) = self.parked.remove(&mark) else { continue };
             self.in_flight.remove(&(request.from, request.id));
-            for (ticket, _) in &waiting {
-                self.open.remove(ticket);
-            }
+            waiting.iter().for_each(|(ticket, _)| self.unanswered.decided(*ticket));
             if covered {
                 self.approve(step, &request, self.ends(request.from, request.to), &waiting);
             } else {
@@ -172,12 +169,11 @@ impl Home {
     fn reply_approved(&mut self, step: &mut Step, ticket: Ticket, wait: Wait, seq: Seq) {
         if wait == Wait::Local || seq <= self.bank.watermark(self.me) {
             step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
-        } else if self.open.len() >= self.limits.waiting_max {
+        } else if self.unanswered.settling_len() >= self.limits.settling_max {
             // R10: `busy` would say that nothing was decided. The entry stands, and is not settled yet.
             step.actions.push(HomeAction::Reply(ticket, Answer::Approved(self.approval(seq))));
         } else {
-            self.waiting_settled.entry(seq).or_default().push(ticket);
-            self.open.insert(ticket, Place::Settled(seq));
+            self.unanswered.settle(ticket, seq);
             step.settle = true;
         }
     }

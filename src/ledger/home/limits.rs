@@ -5,8 +5,10 @@
 pub struct HomeLimits {
     /// Unsettled entries; beyond it new transfers get `busy`.
     pub log_entries_max: usize,
-    /// Requests that wait for a settlement; beyond it `busy`.
+    /// Requests that wait for a settlement to decide them; beyond it `busy`.
     pub waiting_max: usize,
+    /// Requests that are approved and wait to be settled; beyond it they are told as approved at once.
+    pub settling_max: usize,
     /// Outcomes remembered for exactly-once.
     pub ids_remembered_max: usize,
     /// Size of a block, and of the log that one PROMISE offers, in bytes.
@@ -26,6 +28,7 @@ impl Default for HomeLimits {
         Self {
             log_entries_max: 100_000,
             waiting_max: 10_000,
+            settling_max: 100_000,
             ids_remembered_max: 1_000_000,
             block_bytes_max: 8 << 20,
             settle_at_entries: Some(4_000),

@@ -3,21 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use super::unanswered::Place;
 use super::{Home, HomeAction, Mark, Step};
 use crate::effect::Effect;
 use crate::ledger::outcome::Outcome;
 use crate::ledger::request::{Answer, Ticket, Trace, Verdict};
 use crate::ledger::{Entry, Operation};
 use crate::types::{NodeId, Seq, TransferId};
-
-/// What a ticket that is not answered yet waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Place {
-    /// For its request, parked under this mark, to be decided.
-    Parked(Mark),
-    /// For the entry with this seq to be settled.
-    Settled(Seq),
-}
 
 impl Home {
     /// A collection that began at mark `began` is over, and whatever it settled is applied. `not_heard` is `None`
@@ -39,7 +31,7 @@ impl Home {
                 });
             }
         }
-        step.settle |= !(self.parked.is_empty() && self.waiting_settled.is_empty() && self.collecting.is_empty());
+        step.settle |= !(self.parked.is_empty() && self.unanswered.settling_len() == 0 && self.collecting.is_empty());
         self.finish(step)
     }
 
@@ -61,47 +53,35 @@ impl Home {
     /// The client of a batch waits no longer. What is approved is told as that, settled or not; what is parked stays
     /// in flight, and the same id finds it there or its outcome (R10).
     pub fn stop_waiting(&mut self, batch: u64) -> Vec<Effect<HomeAction>> {
-        let tickets = Ticket { batch, index: 0 }..=Ticket { batch, index: u32::MAX };
-        let places: Vec<_> = self.open.range(tickets).map(|(ticket, place)| (*ticket, *place)).collect();
+        let left = self.unanswered.leave(batch, self.bank.watermark(self.me), |mark| self.parked.contains_key(&mark));
         let (mut step, mut visited) = (Step::default(), BTreeSet::new());
-        for (ticket, place) in places {
-            self.open.remove(&ticket);
+        for (ticket, place) in left {
             let answer = match place {
-                Place::Parked(_) => Answer::Pending,
+                Place::Parked(mark) => {
+                    // Thousands may share one request: it is gone through once.
+                    if visited.insert(mark)
+                        && let Some(parked) = self.parked.get_mut(&mark)
+                    {
+                        parked.waiting.retain(|(waiting, _)| waiting.batch != batch);
+                    }
+                    Answer::Pending
+                }
                 Place::Settled(seq) => Answer::Approved(self.approval(seq)),
             };
-            // Thousands may share one request or one entry: each place is gone through once.
-            if visited.insert(place) {
-                self.vacate(place, batch);
-            }
             step.actions.push(HomeAction::Reply(ticket, answer));
         }
         self.finish(step)
     }
 
-    /// Nobody of that batch waits in that place any more.
-    fn vacate(&mut self, place: Place, batch: u64) {
-        match place {
-            Place::Parked(mark) => {
-                if let Some(parked) = self.parked.get_mut(&mark) {
-                    parked.waiting.retain(|(waiting, _)| waiting.batch != batch);
-                }
-            }
-            Place::Settled(seq) => {
-                if let Some(waiting) = self.waiting_settled.get_mut(&seq) {
-                    waiting.retain(|waiting| waiting.batch != batch);
-                    if waiting.is_empty() {
-                        self.waiting_settled.remove(&seq);
-                    }
-                }
-            }
-        }
+    /// What counts against the bound of those that wait to be decided: tickets, or parked requests where these are more,
+    /// since requests that clients left behind stay until they are decided.
+    pub(super) fn undecided_len(&self) -> usize {
+        self.unanswered.parked_len().max(self.parked.len())
     }
 
-    /// What counts against the bound of those that wait: tickets that are not answered, or parked requests where these
-    /// are more, since requests that clients left behind stay until they are decided.
+    /// How many requests wait, to be decided or to be settled.
     pub fn waiting_len(&self) -> usize {
-        self.open.len().max(self.parked.len())
+        self.undecided_len() + self.unanswered.settling_len()
     }
 
     /// How many outcomes are remembered.

@@ -84,8 +84,8 @@ fn r12_no_overdraft_at_home(node: NodeId, view: &BankView, bank: Settled<'_>) ->
 fn bounds_are_kept(record: &Record, node: NodeId, view: &BankView) -> Held {
     let limits = &record.limits;
     let ids_max = limits.ids_remembered_max.max(16) + limits.log_entries_max;
-    let within =
-        view.log.len() <= limits.log_entries_max && view.waiting <= limits.waiting_max && view.remembered <= ids_max;
+    let waiting_max = limits.waiting_max + limits.settling_max;
+    let within = view.log.len() <= limits.log_entries_max && view.waiting <= waiting_max && view.remembered <= ids_max;
     hold(within, || {
         let (log, waiting, remembered) = (view.log.len(), view.waiting, view.remembered);
         format!("bounds: {node} has a log of {log}, {waiting} waiting, {remembered} ids remembered; {limits:?}")
