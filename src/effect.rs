@@ -37,8 +37,14 @@ pub enum Record {
     Promise(Ballot),
     /// A vote. The same write raises the promise to its ballot (R3).
     Accepted(Slot),
-    /// A checkpoint, in parts. It need not be written at once: until its last part is, the one before counts.
-    Checkpoint(Vec<Checkpoint>),
+    /// Parts of a checkpoint, which need not be written at once: until the last is, the one before counts. Those of
+    /// another height than the parts before begin a new one.
+    Checkpoint {
+        /// One at least, in their order.
+        parts: Vec<Checkpoint>,
+        /// There are no more of it.
+        complete: bool,
+    },
     /// Refusals to remember, as the record with this number (dense, from 1) (R10).
     Refused {
         /// The record's number.

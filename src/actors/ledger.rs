@@ -10,7 +10,7 @@ mod requests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tokio::sync::oneshot;
 use tracing::{Level, debug, debug_span, enabled, info, info_span};
 
@@ -24,7 +24,7 @@ use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
 use crate::types::{NodeId, Seq};
 use readers::Readers;
-use requests::Batch;
+use requests::{Batch, Turns};
 
 /// The neighbours of a [`LedgerActor`].
 #[derive(Clone)]
@@ -66,6 +66,7 @@ pub struct LedgerActor {
     outbox: Outbox<Held>,
     batches: BTreeMap<u64, Batch>,
     last_batch: u64,
+    turns: Turns,
     /// Answers in the outbox.
     answers_held: usize,
     /// Blocks in the outbox, applied and not durable yet.
@@ -73,6 +74,8 @@ pub struct LedgerActor {
     /// Settle at the latest so long after an entry was approved; `None` leaves it to shortage and size.
     settle_age: Option<Duration>,
     age_timer_runs: bool,
+    /// The next bit of a checkpoint will be made by itself.
+    save_is_due: bool,
     views_held: usize,
     readers: Readers,
     start: Vec<Effect<HomeAction>>,
@@ -97,10 +100,12 @@ impl LedgerActor {
             outbox,
             batches,
             last_batch,
+            turns: Turns::default(),
             answers_held,
             blocks_held,
             settle_age,
             age_timer_runs: false,
+            save_is_due: false,
             views_held,
             readers,
             start,
@@ -138,6 +143,19 @@ impl LedgerActor {
         let free = self.outbox.push(held);
         self.act(free);
         self.watch_age(ctx);
+        self.save(ctx);
+    }
+
+    /// Goes on with a checkpoint bit by bit, and lets everybody else be heard in between.
+    fn save(&mut self, ctx: &mut Context<Self>) {
+        if !self.core.is_saving() || std::mem::replace(&mut self.save_is_due, true) {
+            return;
+        }
+        ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), actor, ctx| {
+            actor.save_is_due = false;
+            let effects = actor.core.save();
+            actor.run(effects, ctx);
+        }));
     }
 
     /// What is told of the state waits for the state to be durable.

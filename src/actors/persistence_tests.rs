@@ -354,7 +354,7 @@ async fn the_parts_of_a_checkpoint_are_written_though_nobody_writes_anything_els
     let fixture = Fixture::start();
     let (bank, memory, settled_at) = (bank(&[]), Memory::new(100), SettledAt::default());
     let part = Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(Seq(0)), 100).remove(0);
-    fixture.persist("B", 1, Record::Checkpoint(vec![part; 3]));
+    fixture.persist("B", 1, Record::Checkpoint { parts: vec![part; 3], complete: true });
     fixture.probes.see_nothing().await;
     let _reply = fixture.read(1);
     fixture.probes.see_nothing().await;

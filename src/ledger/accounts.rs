@@ -71,6 +71,11 @@ impl<V> Accounts<V> {
         (*account, value)
     }
 
+    /// The account that came to this table as the one with this number, counted from 0, and its value.
+    pub fn nth(&self, number: usize) -> Option<(AccountId, &V)> {
+        self.slots.get_index(number).map(|(account, value)| (*account, value))
+    }
+
     /// The value at a place of this table.
     pub fn at_mut(&mut self, place: Place) -> &mut V {
         &mut self.slots[place.index()]

@@ -9,7 +9,7 @@ use super::accounts::Accounts;
 use super::bank::Bank;
 use super::block::Genesis;
 use super::entry::Operation;
-use super::memory::Memory;
+use super::memory::{Memory, Walk};
 use super::settled_at::SettledAt;
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq};
 
@@ -46,7 +46,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// A checkpoint of this state of a home, in parts. `tail` is where the blocks begin that tell its last entries:
+    /// The whole checkpoint of this state of a home. `tail` is where the blocks begin that tell its last entries:
     /// [`SettledAt::last_up_to`] some seq. A part has at most `rows_max` rows, of all three kinds together.
     pub fn parts(
         bank: &Bank,
@@ -55,27 +55,9 @@ impl Checkpoint {
         tail: (Seq, Height),
         rows_max: usize,
     ) -> Vec<Self> {
-        let (tail_seq, tail) = tail;
-        let at = CheckpointAt {
-            height: bank.height(),
-            tip: bank.tip(),
-            state: bank.state(),
-            watermarks: bank.watermarks().clone(),
-            tail_seq,
-            tail,
-            heights_forgotten: settled_at.forgotten(),
-        };
-        let mut parts = Parts { parts: vec![Self::empty(at)], rows: 0, rows_max };
-        for (account, amount) in bank.balances().unordered() {
-            parts.next_row().balances.push((*account, *amount));
-        }
-        for approval in memory.approvals_up_to(tail_seq) {
-            parts.next_row().approvals.push(approval);
-        }
-        for block in settled_at.up_to(tail_seq) {
-            parts.next_row().settled.push(block);
-        }
-        parts.parts
+        let mut saving = Saving::new(bank, settled_at, tail, rows_max);
+        saving.go_on(memory, usize::MAX);
+        saving.take_parts()
     }
 
     fn empty(at: CheckpointAt) -> Self {
@@ -142,23 +124,76 @@ impl Checkpoint {
     }
 }
 
-/// The parts of a checkpoint while it is made; there is at least one.
-struct Parts {
+/// A checkpoint while it is made. What it tells of the bank is taken at once; what is remembered of settled entries stays
+/// as it is until it is forgotten, which a horizon tells, so that it can be gone through bit by bit while other blocks are
+/// applied.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Saving {
+    /// Parts that are full.
     parts: Vec<Checkpoint>,
+    last: Checkpoint,
     /// Of the last part.
     rows: usize,
     rows_max: usize,
+    walk: Walk,
+    over: bool,
 }
 
-impl Parts {
+impl Saving {
+    /// Begins one of this state, as [`Checkpoint::parts`] says.
+    pub(super) fn new(bank: &Bank, settled_at: &SettledAt, (tail_seq, tail): (Seq, Height), rows_max: usize) -> Self {
+        let at = CheckpointAt {
+            height: bank.height(),
+            tip: bank.tip(),
+            state: bank.state(),
+            watermarks: bank.watermarks().clone(),
+            tail_seq,
+            tail,
+            heights_forgotten: settled_at.forgotten(),
+        };
+        let (last, walk) = (Checkpoint::empty(at), Walk::default());
+        let mut saving = Self { parts: Vec::new(), last, rows: 0, rows_max, walk, over: false };
+        for (account, amount) in bank.balances().unordered() {
+            saving.next_row().balances.push((*account, *amount));
+        }
+        for block in settled_at.up_to(tail_seq) {
+            saving.next_row().settled.push(block);
+        }
+        saving
+    }
+
+    /// Goes through some more of what is remembered, about so many rows.
+    pub(super) fn go_on(&mut self, memory: &Memory, rows: usize) {
+        let (mut walk, tail_seq) = (std::mem::take(&mut self.walk), self.last.at.tail_seq);
+        self.over = memory.walk_approvals(&mut walk, tail_seq, rows, |seq, operation| {
+            self.next_row().approvals.push((seq, operation));
+        });
+        self.walk = walk;
+        if self.over {
+            let at = self.last.at.clone();
+            self.parts.push(std::mem::replace(&mut self.last, Checkpoint::empty(at)));
+        }
+    }
+
+    /// True once its last part is full.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The parts that are full and were not taken yet.
+    pub(super) fn take_parts(&mut self) -> Vec<Checkpoint> {
+        std::mem::take(&mut self.parts)
+    }
+
     /// The part that the next row belongs to.
     fn next_row(&mut self) -> &mut Checkpoint {
         if self.rows == self.rows_max {
-            self.parts.push(Checkpoint::empty(self.parts[0].at.clone()));
+            let at = self.last.at.clone();
+            self.parts.push(std::mem::replace(&mut self.last, Checkpoint::empty(at)));
             self.rows = 0;
         }
         self.rows += 1;
-        self.parts.last_mut().expect("it begins with one")
+        &mut self.last
     }
 }
 

@@ -17,7 +17,7 @@ use super::accounts::{Accounts, LOOKED_FOR_AT_ONCE, Place as AccountPlace};
 use super::aside::Aside;
 use super::bank::{Bank, BlockFault, Delta, EntryFault};
 use super::block::Block;
-use super::checkpoint::Checkpoint;
+use super::checkpoint::Saving;
 use super::compose::{Candidate, Composition, OwnLog, compose};
 use super::entry::{LogOffer, OPERATION_BYTES_MAX, Operation};
 use super::memory::Memory;
@@ -107,6 +107,8 @@ pub struct Home {
     settling: bool,
     /// How many entries the chain held at the last checkpoint.
     saved: u64,
+    /// A checkpoint that is being made.
+    saving: Option<Saving>,
     /// What the last check of a block found, so that applying that block need not find it again.
     checked: Aside<Option<Delta>>,
 }
@@ -156,6 +158,7 @@ impl Home {
             settled_at,
             settling: false,
             saved,
+            saving: None,
             checked: Aside::default(),
         };
         accounts.into_iter().for_each(|account| home.note_beside(account));
@@ -274,7 +277,7 @@ impl Home {
         if !own.is_empty() {
             self.settled_at.note(self.bank.watermark(self.me), block.height());
         }
-        effects.extend(self.checkpoint().map(Effect::Persist));
+        effects.extend(self.begin_checkpoint().map(Effect::Persist));
         // What the block makes possible is written with it, and told behind it.
         let mut step = Step::default();
         step.actions.push(HomeAction::Applied { block: block.clone(), state: self.bank.state() });
@@ -319,8 +322,8 @@ impl Home {
         vec![Effect::Halt(reason)]
     }
 
-    /// A checkpoint of the settled state, where one is due.
-    fn checkpoint(&mut self) -> Option<Record> {
+    /// Begins a checkpoint of the settled state, where one is due.
+    fn begin_checkpoint(&mut self) -> Option<Record> {
         let entries = self.bank.entries();
         let size = 2 * self.bank.balances().len() + self.memory.len() / 4;
         if entries.saturating_sub(self.saved) < self.limits.checkpoint_entries.max(size) as u64 {
@@ -330,8 +333,29 @@ impl Home {
         // Blocks are read faster than ids are written again and again: so the last ones are left to the blocks.
         let settled = self.bank.watermark(self.me).0;
         let tail = self.settled_at.last_up_to(Seq(settled.saturating_sub(self.limits.ids_remembered_max as u64)));
-        let rows_max = self.limits.checkpoint_part_rows;
-        Some(Record::Checkpoint(Checkpoint::parts(&self.bank, &self.memory, &self.settled_at, tail, rows_max)))
+        self.saving = Some(Saving::new(&self.bank, &self.settled_at, tail, self.limits.checkpoint_part_rows));
+        self.go_on_saving()
+    }
+
+    fn go_on_saving(&mut self) -> Option<Record> {
+        let saving = self.saving.as_mut()?;
+        saving.go_on(&self.memory, self.limits.checkpoint_part_rows);
+        let (parts, complete) = (saving.take_parts(), saving.is_over());
+        self.saving.take_if(|_| complete);
+        (!parts.is_empty()).then_some(Record::Checkpoint { parts, complete })
+    }
+
+    /// True where a checkpoint was begun that [`Home::save`] goes on with.
+    pub fn is_saving(&self) -> bool {
+        self.saving.is_some()
+    }
+
+    /// Goes on with a checkpoint, for no longer than anybody would notice.
+    pub fn save(&mut self) -> Vec<Effect<HomeAction>> {
+        if self.halted {
+            self.saving = None;
+        }
+        self.go_on_saving().map(Effect::Persist).into_iter().collect()
     }
 
     fn approval(&self, seq: Seq) -> Approval {

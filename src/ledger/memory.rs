@@ -7,7 +7,7 @@ use super::aside::Aside;
 use super::entry::Operation;
 use super::fullest::Fullest;
 use super::outcome::{Content, Lookup, Outcome, Refusal};
-use super::shelf::Shelf;
+use super::shelf::{Shelf, Walked};
 use crate::types::{AccountId, Seq, TransferId};
 
 /// The ids of one account; or, under `None`, of all debit accounts that do not exist: they share one shelf and one
@@ -30,6 +30,13 @@ pub struct Memory {
     /// Of each stored record of refusals, which are still remembered. The first key is the first live record.
     records: BTreeMap<u64, BTreeSet<(Owner, TransferId, AccountId)>>,
     next_record: u64,
+}
+
+/// How far somebody has come who goes through all that is remembered, a little at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Walk {
+    shelf: usize,
+    walked: Walked,
 }
 
 /// What one shelf forgot: how many ids, and the greatest of them.
@@ -130,12 +137,25 @@ impl Memory {
         shared.chain(own.map(|(from, (content, outcome))| (from, *content, outcome)))
     }
 
-    /// The approvals up to `seq`, of which none may be unsettled: those of accounts that exist. In no order.
-    pub fn approvals_up_to(&self, seq: Seq) -> impl Iterator<Item = (Seq, Operation)> {
-        self.shelves.unordered().flat_map(move |(account, shelf)| {
-            let approvals = shelf.approvals_up_to(seq);
-            approvals.map(|(seq, id, content)| (seq, content.operation(id, *account)))
-        })
+    /// Shows the approvals up to `seq`, of which none may be unsettled: those of accounts that exist. In no order. It goes
+    /// on where `walk` stands, through about `rows` outcomes, at least one, and tells whether that was the last.
+    pub fn walk_approvals(
+        &self,
+        walk: &mut Walk,
+        seq: Seq,
+        mut rows: usize,
+        mut show: impl FnMut(Seq, Operation),
+    ) -> bool {
+        while let Some((account, shelf)) = self.shelves.nth(walk.shelf) {
+            let show = |seq, id, content: Content| show(seq, content.operation(id, account));
+            // To come to another shelf takes as long as a row or two.
+            if rows == 0 || !shelf.walk(account, &mut walk.walked, seq, &mut rows, show) {
+                return false;
+            }
+            rows = rows.saturating_sub(1);
+            walk.shelf += 1;
+        }
+        true
     }
 
     /// Remembers an approval; `exists` tells whether the account that is debited or opened has a shelf of its own. That

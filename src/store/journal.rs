@@ -136,8 +136,25 @@ pub struct Journal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Unwritten {
     parts: VecDeque<Checkpoint>,
+    /// Of which height it is.
+    height: Option<Height>,
+    /// No more parts will come.
+    complete: bool,
     /// The number of its first part.
     first: u64,
+}
+
+impl Unwritten {
+    /// `next` is the number that the next part will have that is written.
+    fn take(&mut self, parts: Vec<Checkpoint>, complete: bool, next: u64) {
+        let height = parts.first().map(|part| part.at.height);
+        if height != self.height {
+            // One that is not written by now is given up: what of it was written goes with this one's last part.
+            *self = Self { parts: VecDeque::new(), height, complete, first: next };
+        }
+        self.parts.extend(parts);
+        self.complete = complete;
+    }
 }
 
 /// What one write collects before it is put together.
@@ -258,10 +275,7 @@ impl Journal {
                 self.head.peers = self.peers.len() as u64;
             }
             Record::Admitted => self.head.admitted = true,
-            // One that was not complete by now is given up: what of it was written goes with this one's last part.
-            Record::Checkpoint(parts) => {
-                self.unwritten = Unwritten { parts: parts.into(), first: self.head.state_last + 1 };
-            }
+            Record::Checkpoint { parts, complete } => self.unwritten.take(parts, complete, self.head.state_last + 1),
         }
     }
 
@@ -328,8 +342,8 @@ impl Journal {
         if let Some(part) = self.unwritten.parts.pop_front() {
             let height = part.at.height;
             appends.push(self.take_part(part));
-            if self.unwritten.parts.is_empty() {
-                let Unwritten { first, .. } = self.unwritten;
+            if self.unwritten.complete && self.unwritten.parts.is_empty() {
+                let first = self.unwritten.first;
                 self.head.saved = Some(Saved { height, first, last: self.head.state_last });
                 trims.push((Stream::State, first));
             }

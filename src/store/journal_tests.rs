@@ -171,7 +171,7 @@ fn r13_a_block_with_more_of_our_entries_than_the_log_holds_is_not_stored() {
 fn checkpoint(bank: &Bank, parts: usize) -> Record {
     let (memory, settled_at) = (Memory::new(100), SettledAt::default());
     let part = Checkpoint::parts(bank, &memory, &settled_at, settled_at.last_up_to(Seq(0)), 100).remove(0);
-    Record::Checkpoint(vec![part; parts])
+    Record::Checkpoint { parts: vec![part; parts], complete: true }
 }
 
 fn trim_of_state(write: &Write) -> Option<u64> {

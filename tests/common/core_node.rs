@@ -531,7 +531,7 @@ impl Disk {
             Record::Refused { number, refusals } => self.refusals.push((*number, refusals.clone())),
             Record::RefusedTrim { first_live } => self.refusals.retain(|(number, _)| number >= first_live),
             Record::Admitted => self.admitted = true,
-            Record::Horizon { .. } | Record::Checkpoint(_) | Record::Peer { .. } => {
+            Record::Horizon { .. } | Record::Checkpoint { .. } | Record::Peer { .. } => {
                 unreachable!("the memory is large, the chain is short, links are not here")
             }
         }

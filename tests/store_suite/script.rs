@@ -161,14 +161,15 @@ impl Model {
             }
             Record::Admitted => self.admitted = true,
             // It changes nothing of what a restart must give.
-            Record::Checkpoint(_) => {}
+            Record::Checkpoint { .. } => {}
         }
     }
 
     /// A checkpoint of what is settled, in parts of so many rows, that leaves entries after `seq` to the blocks.
     pub fn checkpoint(&self, seq: Seq, rows_max: usize) -> Record {
         let State { bank, memory, settled_at, .. } = self.state();
-        Record::Checkpoint(Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(seq), rows_max))
+        let parts = Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(seq), rows_max);
+        Record::Checkpoint { parts, complete: true }
     }
 
     /// What a restart must give.

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::super::tests::{approved, ledger, log, submit};
 use super::*;
-use crate::actors::message::ReadBank;
-use crate::actors::probe::{Probes, Seen};
+use crate::actors::message::{Examine, Examined, ReadBank};
+use crate::actors::probe::{Probes, Seen, ballot, node, prepare};
 use crate::effect::Record;
 use crate::ledger::{Action, Opening, Operation, Reason, Refusal, Wait};
 use crate::types::{AccountId, Amount, Height};
@@ -86,4 +86,112 @@ async fn a_store_that_does_not_answer_makes_openings_busy_in_the_end() {
     probes.seen().await;
     ledger.do_send(open(&probes, 200_000, Wait::Local));
     probes.see([Answers(vec![(2_000_000, Answer::Busy)]).into()]).await;
+}
+
+/// Transfers of nothing that anybody has, so that each is refused.
+fn many(probes: &Probes, ids: std::ops::Range<u128>) -> Submit {
+    submit(probes, &ids.map(|id| (id, "nobody@B", 1)).collect::<Vec<_>>())
+}
+
+/// How many refusals each write holds.
+fn writes(seen: &[Seen]) -> Vec<usize> {
+    let refusals = |seen: &Seen| match seen {
+        Seen::Persist(records) => match &records[..] {
+            [Record::Refused { refusals, .. }] => refusals.len(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    seen.iter().map(refusals).collect()
+}
+
+/// How many answers each message holds, and the first tag of it; other messages are left out.
+fn answers(seen: &[Seen]) -> Vec<(usize, u64)> {
+    let answers = seen.iter().filter_map(|seen| match seen {
+        Seen::Answers(Answers(answers)) => Some((answers.len(), answers[0].0)),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[actix_rt::test]
+async fn a_peer_is_heard_between_two_turns_of_a_large_batch() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let batch = TURN as u128 * 2 + 10;
+    ledger.do_send(many(&probes, 1..batch + 1));
+    ledger.do_send(Examine::Prepare(node("B"), prepare(ballot(1, "B"), 1)));
+    assert_eq!(writes(&probes.seen().await), [TURN, TURN, 10]);
+    probes.durable();
+    let seen = probes.seen().await;
+    assert!(matches!(seen[..], [_, Seen::Examined(Examined::Prepare(..))]), "it waited for one turn only: {seen:?}");
+    assert_eq!(answers(&seen), [(TURN, 10)]);
+    probes.durable();
+    probes.durable();
+    assert_eq!(answers(&probes.seen().await), [(TURN, 10 + TURN as u64 * 10), (10, 10 + TURN as u64 * 20)]);
+}
+
+#[actix_rt::test]
+async fn who_asks_for_little_is_not_behind_those_who_ask_for_much_and_each_ones_calls_stay_in_order() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let of_c = |ids| Submit { reply_to: probes.peer("C"), ..many(&probes, ids) };
+    ledger.do_send(many(&probes, 1..2_001));
+    ledger.do_send(many(&probes, 2_001..2_004));
+    ledger.do_send(of_c(5_001..5_004));
+    ledger.do_send(of_c(5_004..6_001));
+    let written = probes.seen().await;
+    let ids = written.iter().flat_map(|seen| match seen {
+        Seen::Persist(records) => match &records[..] {
+            [Record::Refused { refusals, .. }] => refusals.iter().map(|refusal| refusal.id),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    });
+    // The first turn was over when the others came. The second began with as much of C's as is little, and C goes behind.
+    let order = [1..513, 5_001..5_129, 513..2_004, 5_129..6_001];
+    assert!(ids.eq(order.into_iter().flatten().map(|id: u128| id.into())), "{written:?}");
+}
+
+#[actix_rt::test]
+async fn those_who_ask_for_much_have_a_part_of_each_turn() {
+    let mut turns = Turns::default();
+    let probes = Probes::start();
+    let requests = |ids: std::ops::Range<u128>| many(&probes, ids).requests;
+    turns.push(1, requests(0..1_000), probes.role());
+    turns.push(2, requests(1_000..1_100), probes.peer("B"));
+    turns.push(3, requests(2_000..2_001), probes.peer("C"));
+    turns.left = 150;
+    let decided: Vec<u64> = turns.by_ref().map(|(ticket, _)| ticket.batch).collect();
+    assert_eq!(decided, [vec![2; 22], vec![1; 128]].concat());
+    turns.left = TURN;
+    let decided: Vec<u64> = turns.by_ref().map(|(ticket, _)| ticket.batch).collect();
+    assert_eq!(decided, [vec![2; 78], vec![3], vec![1; TURN - 79]].concat());
+    let rest = 1_000 - 128 - (TURN - 79);
+    assert_eq!((turns.undecided, turns.few, turns.clients.len()), (rest, 0, 1));
+    assert_eq!(turns.take_all_of(1).unwrap().count(), rest);
+    assert!(turns.undecided == 0 && turns.take_all_of(1).is_none());
+}
+
+#[actix_rt::test]
+async fn who_waits_no_longer_is_told_of_all_that_was_asked_for() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    ledger.do_send(many(&probes, 1..TURN as u128 + 1));
+    let batch = ledger.send(many(&probes, 1_000..1_100));
+    let batch = batch.await.unwrap();
+    ledger.do_send(StopWaiting(batch));
+    assert_eq!(writes(&probes.seen().await), [TURN, 100]);
+    probes.durable();
+    probes.durable();
+    assert_eq!(answers(&probes.seen().await), [(TURN, 10), (100, 10_000)]);
+}
+
+#[actix_rt::test]
+async fn more_than_may_wait_take_longer_turns() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    ledger.do_send(many(&probes, 1..UNDECIDED_MAX as u128 + 1_001));
+    let writes = writes(&probes.seen().await);
+    assert_eq!((writes[0], writes.iter().sum::<usize>()), (1_000, UNDECIDED_MAX + 1_000));
 }
