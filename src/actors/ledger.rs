@@ -24,7 +24,7 @@ use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
 use crate::types::{NodeId, Seq};
 use readers::Readers;
-use requests::{Batch, Turns};
+use requests::{Batch, LITTLE, Turns};
 
 /// The neighbours of a [`LedgerActor`].
 #[derive(Clone)]
@@ -114,7 +114,9 @@ impl LedgerActor {
 
     fn run(&mut self, effects: Vec<Effect<HomeAction>>, ctx: &mut Context<Self>) {
         let mut held: Vec<Effect<Held>> = Vec::new();
+        let mut left = effects.len();
         for effect in effects {
+            left -= 1;
             match effect {
                 Effect::Persist(record) => held.push(Effect::Persist(record)),
                 // They come by the thousand: those of one batch stay together from here on.
@@ -124,7 +126,11 @@ impl LedgerActor {
                         Some(Effect::Act(Held::Answers(same, answers))) if *same == batch => {
                             answers.push((index, answer));
                         }
-                        _ => held.push(Effect::Act(Held::Answers(batch, vec![(index, answer)]))),
+                        _ => {
+                            let mut answers = Vec::with_capacity(1 + left.min(LITTLE));
+                            answers.push((index, answer));
+                            held.push(Effect::Act(Held::Answers(batch, answers)));
+                        }
                     }
                 }
                 // R7, R9: it waits for no write of this home. Whatever is decided by now is in the log that the own

@@ -14,9 +14,32 @@ use crate::types::AccountId;
 /// keeps those who choose account names from choosing names that collide.
 type Slots<V> = IndexMap<AccountId, V, foldhash::fast::RandomState>;
 
-/// Values that are different above a table; sorted before anybody sees them.
 #[expect(clippy::disallowed_types, reason = "what is taken out of it is sorted")]
-type Changed<V> = std::collections::HashMap<Place, V, foldhash::fast::RandomState>;
+type Few<V> = std::collections::HashMap<Place, V, foldhash::fast::RandomState>;
+
+/// Values that are different above a table, found by their place in it; sorted before anybody sees them.
+#[derive(Clone, Debug)]
+enum Changed<V> {
+    Few(Few<V>),
+    /// Room for all of them, where it will be used.
+    Many(Vec<Option<V>>),
+}
+
+impl<V: Copy> Changed<V> {
+    fn get(&self, place: Place) -> Option<V> {
+        match self {
+            Self::Few(changed) => changed.get(&place).copied(),
+            Self::Many(changed) => changed[place.index()],
+        }
+    }
+
+    fn set(&mut self, place: Place, value: V) {
+        match self {
+            Self::Few(changed) => drop(changed.insert(place, value)),
+            Self::Many(changed) => changed[place.index()] = Some(value),
+        }
+    }
+}
 
 /// One value for each of some accounts. Accounts come, and none goes.
 #[derive(Clone)]
@@ -207,8 +230,11 @@ pub(super) struct Changes<V> {
 impl<'a, V: Copy> Overlay<'a, V> {
     /// Over `below`, with room for so many changes.
     pub(super) fn new(below: &'a Accounts<V>, changes: usize) -> Self {
-        let mut changed = Changed::default();
-        changed.reserve(changes.min(below.len()));
+        let changed = if are_few(changes, below.len()) {
+            Changed::Few(Few::default())
+        } else {
+            Changed::Many(vec![None; below.len()])
+        };
         Self { below, changed, added: BTreeMap::new() }
     }
 
@@ -222,14 +248,14 @@ impl<'a, V: Copy> Overlay<'a, V> {
 
     pub(super) fn get(&self, account: AccountId, below: Option<Place>) -> Option<V> {
         match below {
-            Some(place) => Some(self.changed.get(&place).copied().unwrap_or_else(|| *self.below.at(place).1)),
+            Some(place) => Some(self.changed.get(place).unwrap_or_else(|| *self.below.at(place).1)),
             None => self.added.get(&account).copied(),
         }
     }
 
     pub(super) fn set(&mut self, account: AccountId, below: Option<Place>, value: V) {
         match below {
-            Some(place) => drop(self.changed.insert(place, value)),
+            Some(place) => self.changed.set(place, value),
             None => drop(self.added.insert(account, value)),
         }
     }
@@ -237,11 +263,13 @@ impl<'a, V: Copy> Overlay<'a, V> {
     pub(super) fn finish(self) -> Changes<V> {
         let Self { below, changed, added } = self;
         let entry = |(place, value): (Place, V)| (below.at(place).0, value, Some(place));
-        let few = are_few(changed.len(), below.len());
-        let mut values: Vec<_> = if few {
-            changed.into_iter().map(entry).collect()
-        } else {
-            below.order.iter().filter_map(|place| Some(entry((*place, *changed.get(place)?)))).collect()
+        let few = matches!(changed, Changed::Few(_));
+        let mut values: Vec<_> = match changed {
+            Changed::Few(changed) => changed.into_iter().map(entry).collect(),
+            Changed::Many(changed) => {
+                let in_order = below.order.iter().filter_map(|place| Some((*place, changed[place.index()]?)));
+                in_order.map(entry).collect()
+            }
         };
         if few || !added.is_empty() {
             values.extend(added.into_iter().map(|(account, value)| (account, value, None)));

@@ -7,6 +7,7 @@ mod decide;
 mod ends;
 mod limits;
 mod open;
+mod step;
 mod unanswered;
 mod waiting;
 
@@ -21,13 +22,13 @@ use super::checkpoint::Saving;
 use super::compose::{Candidate, Composition, OwnLog, compose};
 use super::entry::{LogOffer, OPERATION_BYTES_MAX, Operation};
 use super::memory::Memory;
-use super::outcome::Refusal;
 use super::request::{Answer, Approval, Request, Ticket, Wait};
 use super::settled_at::SettledAt;
 use crate::effect::{Effect, HaltReason, Record};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
 use ends::{Beside, Ends};
 pub use limits::HomeLimits;
+use step::Step;
 use unanswered::Unanswered;
 
 /// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).
@@ -111,15 +112,6 @@ pub struct Home {
     saving: Option<Saving>,
     /// What the last check of a block found, so that applying that block need not find it again.
     checked: Aside<Option<Delta>>,
-}
-
-/// What one step appends, so that it becomes one record of each kind however many requests it decides.
-#[derive(Default)]
-struct Step {
-    appended: Vec<Operation>,
-    refused: Vec<Refusal>,
-    actions: Vec<HomeAction>,
-    settle: bool,
 }
 
 impl Home {
@@ -237,9 +229,9 @@ impl Home {
 
     /// Decides a batch of requests: approves what the balance covers, parks what it does not.
     pub fn submit(&mut self, requests: impl IntoIterator<Item = (Ticket, Request)>) -> Vec<Effect<HomeAction>> {
-        let mut step = Step::default();
+        let mut requests = requests.into_iter();
+        let mut step = Step::of(requests.size_hint().0);
         if !self.halted {
-            let mut requests = requests.into_iter();
             let mut found = Vec::with_capacity(LOOKED_FOR_AT_ONCE);
             loop {
                 let some = requests.by_ref().take(LOOKED_FOR_AT_ONCE);
@@ -360,41 +352,6 @@ impl Home {
 
     fn approval(&self, seq: Seq) -> Approval {
         Approval { origin: self.me, seq, height: self.settled_at.height_of(seq) }
-    }
-
-    /// Turns a step into effects: its records first, then what stands behind them.
-    fn finish(&mut self, step: Step) -> Vec<Effect<HomeAction>> {
-        let Step { appended, mut refused, actions, settle } = step;
-        let mut effects = Vec::new();
-        if !appended.is_empty() {
-            let first = Seq(self.last_seq().0 + 1 - appended.len() as u64);
-            effects.push(Effect::Persist(Record::Log { first, operations: appended }));
-        }
-        if !refused.is_empty() {
-            let carried = self.memory.carry_over();
-            for refusal in &carried {
-                self.memory.refused(refusal, self.spendable.contains_key(&refusal.from));
-            }
-            refused.extend(carried);
-            let number = self.memory.close_record();
-            effects.push(Effect::Persist(Record::Refused { number, refusals: refused }));
-        }
-        self.trim_memory(&mut effects);
-        effects.extend(actions.into_iter().map(Effect::Act));
-        if settle && !self.settling {
-            self.settling = true;
-            effects.push(Effect::Act(HomeAction::Settle(self.last_mark)));
-        }
-        effects
-    }
-
-    fn trim_memory(&mut self, effects: &mut Vec<Effect<HomeAction>>) {
-        let raised = self.memory.trim(self.bank.watermark(self.me));
-        let horizon = |(owner, id)| Effect::Persist(Record::Horizon { owner, id });
-        effects.extend(raised.into_iter().map(horizon));
-        if let Some(first_live) = self.memory.drop_dead_records() {
-            effects.push(Effect::Persist(Record::RefusedTrim { first_live }));
-        }
     }
 }
 

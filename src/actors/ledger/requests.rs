@@ -30,7 +30,7 @@ const HELD_MAX: usize = 100_000;
 const TURN: usize = 512;
 
 /// Who asks for no more than this at once goes before those who do. So much is left to these of each turn.
-const LITTLE: usize = 128;
+pub(super) const LITTLE: usize = 128;
 
 /// How many transfers wait for their turn. Beyond it a turn is as long as it must be.
 const UNDECIDED_MAX: usize = 65_536;
@@ -130,6 +130,11 @@ impl Iterator for Turns {
             }
         }
         None
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.left.min(self.undecided);
+        (count, Some(count))
     }
 }
 
