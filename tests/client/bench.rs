@@ -36,6 +36,17 @@ async fn a_load_is_measured_against_its_floor_and_verified_after_a_kill() {
 }
 
 #[tokio::test]
+async fn a_caller_beside_a_load_is_measured_by_itself_and_what_it_was_told_is_verified() {
+    let measured = bench(&["local", "--batch", "2000", "--connections", "2", "--beside", "--verify"]).await;
+    let [load, beside, verified] = &measured[..] else { panic!("{measured:?}") };
+    assert_eq!((&beside["workload"], &beside["of"]), (&"beside".into(), &"local".into()));
+    let transfers = |of: &Value| of["transfers"].as_u64().unwrap();
+    assert!(transfers(load) >= 2_000 && transfers(beside) > 0 && beside["call_us"]["p99_9"].as_u64() > Some(0));
+    assert_eq!(verified["verified"], true);
+    assert!(verified["acknowledged"].as_u64() >= Some(transfers(load) + transfers(beside)), "{verified}");
+}
+
+#[tokio::test]
 async fn rounds_restarts_and_catching_up_are_measured() {
     let workloads = ["shortage", "takeover", "restart", "catch-up", "growth"];
     let measured = bench(&[&workloads, &["--transfers", "20000", "--verify"][..]].concat()).await;

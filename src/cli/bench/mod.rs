@@ -23,6 +23,7 @@ const EXAMPLES: &str = "Examples:
   paxbank bench settled                                  three processes, until a block holds the transfers
   paxbank bench local --batch 100 --connections 16       one of them
   paxbank bench local settled --store redis
+  paxbank bench local --beside --batch 8190 --connections 4      does a small call wait behind large ones?
   paxbank bench shortage takeover                        each transfer needs a Paxos run
   paxbank bench restart catch-up growth --transfers 10000000
   paxbank bench growth --store archive                   a Redis that holds only what is not settled for long
@@ -65,6 +66,10 @@ pub(super) struct RunBench {
     /// A hundredth of the accounts has a third of the transfers.
     #[arg(long)]
     skewed: bool,
+    /// Beside the callers of local and settled one more, with one transfer at a time until it is durable at its home, in
+    /// a line of its own: how long do the others keep it waiting?
+    #[arg(long)]
+    beside: bool,
     /// How long each measurement takes, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = count::<NonZeroUsize>)]
     seconds: NonZeroUsize,

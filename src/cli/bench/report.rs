@@ -94,10 +94,7 @@ impl Report {
         self.measured.push(json!({
             "workload": workload, "store": store, "processes": processes, "batch": batch, "callers": callers,
             "transfers": transfers, "seconds": seconds, "transfers_per_second": rate,
-            "call_us": {
-                "p50": micros(at(0.5)), "p90": micros(at(0.9)), "p99": micros(at(0.99)), "p99_9": micros(at(0.999)),
-                "max": calls.max() / 1_000,
-            },
+            "call_us": call_micros(calls),
             "cpu": { "nodes": nodes_cpu, "callers": callers_cpu },
             "memory_bytes_largest_node": nodes.memory_bytes,
             "calls_pushed_back": pushed_back,
@@ -114,6 +111,26 @@ impl Report {
         }));
     }
 
+    /// A line of the caller beside a load.
+    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+    pub(super) fn beside(&mut self, workload: &str, calls: &Histogram<u64>, during: Duration) {
+        let rate = calls.len() as f64 / during.as_secs_f64();
+        let at = |quantile| Duration::from_nanos(calls.value_at_quantile(quantile));
+        let text = format!(
+            "          one beside them, one transfer at a time: {rate:.0} a second, p50 {}, p99 {}, p99.9 {}, max {}",
+            time(at(0.5)),
+            time(at(0.99)),
+            time(at(0.999)),
+            time(Duration::from_nanos(calls.max())),
+        );
+        let call_us = call_micros(calls);
+        let json = json!({
+            "workload": "beside", "of": workload, "transfers": calls.len(), "seconds": during.as_secs_f64(),
+            "transfers_per_second": rate, "call_us": call_us,
+        });
+        self.tell(&text, json);
+    }
+
     /// A line of anything else.
     pub(super) fn tell(&mut self, text: &str, json: Value) {
         if self.output == Output::Human {
@@ -125,6 +142,11 @@ impl Report {
     pub(super) fn end(self) -> Finished {
         cli::Report { human: String::new(), json: json!({ "measured": self.measured }) }.into()
     }
+}
+
+fn call_micros(calls: &Histogram<u64>) -> Value {
+    let at = |quantile| calls.value_at_quantile(quantile) / 1_000;
+    json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p99_9": at(0.999), "max": calls.max() / 1_000 })
 }
 
 /// Whole microseconds.

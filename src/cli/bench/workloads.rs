@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde_json::json;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::bank::Bank;
@@ -140,11 +141,13 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
         let demand = target.demand(bench, wait, (batch, callers));
         let (mut entropy, phase) = (Entropy::from_os(), Rc::new(Cell::new(Phase::WarmUp)));
         let ids = Ids::new(&mut entropy);
-        let address = target.address.clone();
-        let calls = {
-            let phase = phase.clone();
+        let mut call = |demand: Demand| {
+            let (address, ids, phase) = (target.address.clone(), ids.clone(), phase.clone());
+            let mut entropy = entropy.split();
             tokio::task::spawn_local(async move { load::run(&address, &demand, &ids, &mut entropy, &phase).await })
         };
+        let calls = call(demand);
+        let beside = bench.beside.then(|| call(target.demand(bench, Wait::Local, (1, 1))));
         sleep(WARM_UP).await;
         let processes = target.processes();
         let before = Usage::of(&processes).with_writes(&target.client).await;
@@ -157,8 +160,7 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
             (0..bank.len()).for_each(|index| bank.kill(index));
         }
         phase.set(Phase::Over);
-        let tally = calls.await.map_err(|error| Failure::usage(format!("the callers ended badly: {error}")))??;
-        check(&tally)?;
+        let mut tally = ended(calls).await?;
         let round_trips = if workload == Workload::Settled { 2 } else { 1 };
         report.load(&Measured {
             workload: workload.name(),
@@ -175,11 +177,23 @@ pub(super) async fn load(bench: &RunBench, workload: Workload, report: &mut Repo
             floors,
             floor: floors.round_trip * round_trips + floors.sync,
         });
+        if let Some(beside) = beside {
+            let beside = ended(beside).await?;
+            report.beside(workload.name(), &beside.calls, during);
+            tally.add(beside);
+        }
         if let Some(bank) = target.bank.as_mut().filter(|_| bench.verify) {
             verify::verify(bank, &tally, bench.kill, report).await?;
         }
     }
     Ok(())
+}
+
+/// What came of callers, once they end.
+async fn ended(calls: JoinHandle<Result<Tally, Failure>>) -> Result<Tally, Failure> {
+    let tally = calls.await.map_err(|error| Failure::usage(format!("the callers ended badly: {error}")))??;
+    check(&tally)?;
+    Ok(tally)
 }
 
 fn check(tally: &Tally) -> Result<(), Failure> {
