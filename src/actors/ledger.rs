@@ -6,6 +6,7 @@
 
 mod readers;
 mod requests;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +25,8 @@ use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
 use crate::types::{NodeId, Seq};
 use readers::Readers;
-use requests::{Batch, LITTLE, Turns};
+use requests::Batch;
+use turns::{LITTLE, Turns};
 
 /// The neighbours of a [`LedgerActor`].
 #[derive(Clone)]

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::super::tests::{approved, ledger, log, submit};
 use super::*;
+use crate::actors::ledger::turns::{TURN, UNDECIDED_MAX};
 use crate::actors::message::{Examine, Examined, ReadBank};
 use crate::actors::probe::{Probes, Seen, ballot, node, prepare};
 use crate::effect::Record;
@@ -151,26 +152,6 @@ async fn who_asks_for_little_is_not_behind_those_who_ask_for_much_and_each_ones_
     // The first turn was over when the others came. The second began with as much of C's as is little, and C goes behind.
     let order = [1..513, 5_001..5_129, 513..2_004, 5_129..6_001];
     assert!(ids.eq(order.into_iter().flatten().map(|id: u128| id.into())), "{written:?}");
-}
-
-#[actix_rt::test]
-async fn those_who_ask_for_much_have_a_part_of_each_turn() {
-    let mut turns = Turns::default();
-    let probes = Probes::start();
-    let requests = |ids: std::ops::Range<u128>| many(&probes, ids).requests;
-    turns.push(1, requests(0..1_000), probes.role());
-    turns.push(2, requests(1_000..1_100), probes.peer("B"));
-    turns.push(3, requests(2_000..2_001), probes.peer("C"));
-    turns.left = 150;
-    let decided: Vec<u64> = turns.by_ref().map(|(ticket, _)| ticket.batch).collect();
-    assert_eq!(decided, [vec![2; 22], vec![1; 128]].concat());
-    turns.left = TURN;
-    let decided: Vec<u64> = turns.by_ref().map(|(ticket, _)| ticket.batch).collect();
-    assert_eq!(decided, [vec![2; 78], vec![3], vec![1; TURN - 79]].concat());
-    let rest = 1_000 - 128 - (TURN - 79);
-    assert_eq!((turns.undecided, turns.few, turns.clients.len()), (rest, 0, 1));
-    assert_eq!(turns.take_all_of(1).unwrap().count(), rest);
-    assert!(turns.undecided == 0 && turns.take_all_of(1).is_none());
 }
 
 #[actix_rt::test]

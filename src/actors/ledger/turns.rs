@@ -1,0 +1,176 @@
+//! Whose transfers are decided next. They are decided in turns of a bounded number, and between two of them the node looks
+//! what else there is: peers that wait for this node's part in a block go before clients that come by the thousand, and can
+//! work meanwhile.
+
+use std::collections::VecDeque;
+
+use actix::Recipient;
+
+use crate::actors::message::Answers;
+use crate::ledger::{Request, Ticket};
+
+/// How many transfers are decided in one turn: some hundred microseconds, after which peers are heard.
+pub(super) const TURN: usize = 512;
+
+/// Who asks for no more than this at once goes before those who ask for more, to whom as much of each turn is left.
+pub(super) const LITTLE: usize = 128;
+
+/// How many transfers wait for their turn. Beyond it a turn is as long as it must be.
+pub(super) const UNDECIDED_MAX: usize = 65_536;
+
+/// Transfers that are not decided yet. Those of one client are in the order in which they came.
+pub(super) struct Turns {
+    /// First those who ask for little, then the others; among their like each in the order in which they came.
+    clients: VecDeque<Client>,
+    /// How many ask for little, and how much more the first of them may.
+    few: usize,
+    little_left: usize,
+    undecided: usize,
+    /// How many this turn may still decide.
+    left: usize,
+    /// This turn is over, and the next will begin by itself.
+    over: bool,
+}
+
+struct Client {
+    reply_to: Recipient<Answers>,
+    batches: VecDeque<Undecided>,
+}
+
+/// What is not decided yet of a batch.
+#[derive(Default)]
+pub(super) struct Undecided {
+    batch: u64,
+    next_index: u32,
+    requests: std::vec::IntoIter<(u64, Request)>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { clients: VecDeque::new(), few: 0, little_left: LITTLE, undecided: 0, left: TURN, over: false }
+    }
+}
+
+impl Turns {
+    pub(super) fn push(&mut self, batch: u64, requests: Vec<(u64, Request)>, reply_to: Recipient<Answers>) {
+        let count = requests.len();
+        self.undecided += count;
+        self.left = self.left.max(self.undecided.saturating_sub(UNDECIDED_MAX));
+        let batch = Undecided { batch, next_index: 0, requests: requests.into_iter() };
+        if let Some(client) = self.clients.iter_mut().find(|client| client.reply_to == reply_to) {
+            return client.batches.push_back(batch);
+        }
+        let client = Client { reply_to, batches: [batch].into() };
+        if count <= LITTLE {
+            self.clients.insert(self.few, client);
+            self.few += 1;
+        } else {
+            self.clients.push_back(client);
+        }
+    }
+
+    /// True where nothing may be decided now: nothing waits, or the turn is over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.min(self.undecided) == 0
+    }
+
+    /// Ends the turn where all of it was used. Tells whether the next must be begun, which is told once.
+    pub(super) fn end(&mut self) -> bool {
+        self.left == 0 && !std::mem::replace(&mut self.over, true)
+    }
+
+    /// Begins the next turn.
+    pub(super) fn begin(&mut self) {
+        (self.left, self.over) = (TURN, false);
+    }
+
+    /// All that is not decided yet of a batch, whoever's turn it is.
+    pub(super) fn take_all_of(&mut self, batch: u64) -> Option<Undecided> {
+        let mut batches = self.clients.iter_mut().flat_map(|client| &mut client.batches);
+        let undecided = batches.find(|undecided| undecided.batch == batch)?;
+        self.undecided -= undecided.requests.len();
+        Some(std::mem::take(undecided))
+    }
+
+    /// The first of those who ask for little leaves them.
+    fn leave_the_few(&mut self) -> Option<Client> {
+        self.few -= 1;
+        self.little_left = LITTLE;
+        self.clients.pop_front()
+    }
+}
+
+/// What is decided in this turn.
+impl Iterator for Turns {
+    type Item = (Ticket, Request);
+
+    fn next(&mut self) -> Option<(Ticket, Request)> {
+        while self.left > 0 {
+            let is_one_of_few = self.few > 0 && (self.left > LITTLE || self.few == self.clients.len());
+            if is_one_of_few && self.little_left == 0 {
+                // It was little at first, and more came.
+                let client = self.leave_the_few();
+                self.clients.extend(client);
+                continue;
+            }
+            let place = if is_one_of_few { 0 } else { self.few };
+            let client = self.clients.get_mut(place)?;
+            match client.batches.front_mut().map(Iterator::next) {
+                Some(Some(next)) => {
+                    self.left -= 1;
+                    self.undecided -= 1;
+                    self.little_left -= usize::from(is_one_of_few);
+                    return Some(next);
+                }
+                Some(None) => drop(client.batches.pop_front()),
+                None if is_one_of_few => drop(self.leave_the_few()),
+                None => drop(self.clients.remove(place)),
+            }
+        }
+        None
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.left.min(self.undecided);
+        (count, Some(count))
+    }
+}
+
+impl Iterator for Undecided {
+    type Item = (Ticket, Request);
+
+    fn next(&mut self) -> Option<(Ticket, Request)> {
+        let (_, request) = self.requests.next()?;
+        let ticket = Ticket { batch: self.batch, index: self.next_index };
+        self.next_index += 1;
+        Some((ticket, request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::submit;
+    use super::*;
+    use crate::actors::probe::Probes;
+
+    #[actix_rt::test]
+    async fn those_who_ask_for_much_have_a_part_of_each_turn() {
+        let mut turns = Turns::default();
+        let probes = Probes::start();
+        let requests =
+            |ids: std::ops::Range<u128>| submit(&probes, &ids.map(|id| (id, "B", 1)).collect::<Vec<_>>()).requests;
+        turns.push(1, requests(0..1_000), probes.role());
+        turns.push(2, requests(1_000..1_100), probes.peer("B"));
+        turns.push(3, requests(2_000..2_001), probes.peer("C"));
+        turns.left = 150;
+        let decided: Vec<u64> = turns.by_ref().map(|(ticket, _)| ticket.batch).collect();
+        assert_eq!(decided, [vec![2; 22], vec![1; 128]].concat());
+        turns.left = TURN;
+        let decided: Vec<u64> = turns.by_ref().map(|(ticket, _)| ticket.batch).collect();
+        assert_eq!(decided, [vec![2; 78], vec![3], vec![1; TURN - 79]].concat());
+        let rest = 1_000 - 128 - (TURN - 79);
+        assert_eq!((turns.undecided, turns.few, turns.clients.len()), (rest, 0, 1));
+        assert_eq!(turns.take_all_of(1).unwrap().count(), rest);
+        assert!(turns.undecided == 0 && turns.take_all_of(1).is_none());
+    }
+}
