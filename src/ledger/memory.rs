@@ -179,6 +179,15 @@ impl Memory {
         place
     }
 
+    /// Remembers an approval that a chain holds, unless it is forgotten: a chain is longer than a memory. An account that it
+    /// opens exists, so that this too is remembered as one of its own.
+    pub fn settled(&mut self, operation: &Operation, seq: Seq) {
+        let place = self.shelves.place_or_default(operation.account());
+        if self.shelves.at(place).1.horizon() < Some(operation.id) {
+            self.approved_at(operation, seq, true, Some(place));
+        }
+    }
+
     /// Accounts were opened: what the shared shelf remembers of them moves to shelves of their own. Left there, it
     /// could be forgotten under the shared horizon, while the account's own one says that its ids are new.
     pub fn give_shelves(&mut self, accounts: &BTreeSet<AccountId>) {

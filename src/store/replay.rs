@@ -157,11 +157,7 @@ impl<'a> Replay<'a> {
 
     fn remember(&mut self, own: &Run, raised: &mut Raised) {
         for entry in own.entries() {
-            // What was forgotten stays forgotten: a chain is longer than a memory. An account that is opened here exists,
-            // so that its opening is remembered as one of its own.
-            if self.memory.horizon(Some(entry.operation.account())) < Some(entry.operation.id) {
-                self.memory.approved(&entry.operation, entry.seq, true);
-            }
+            self.memory.settled(&entry.operation, entry.seq);
         }
         raised.append(&mut self.memory.trim(self.bank.watermark(self.me)));
     }
