@@ -1,5 +1,6 @@
 //! Persistence: the only actor that writes. All records of a node pass it in one order; what arrives while a write is
-//! under way goes out as one write, and on a busy node so does what is about to arrive. Upholds R3, R7, R8 and R13. It waits on no one but the store.
+//! under way goes out as one write, and on a busy node so does what is about to arrive. Upholds R3, R7, R8 and R13. It
+//! waits on no one but the store.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -231,7 +231,9 @@ impl<'a, V: Copy> Overlay<'a, V> {
     /// Over `below`, with room for so many changes.
     pub(super) fn new(below: &'a Accounts<V>, changes: usize) -> Self {
         let changed = if are_few(changes, below.len()) {
-            Changed::Few(Few::default())
+            let mut few = Few::default();
+            few.reserve(changes);
+            Changed::Few(few)
         } else {
             Changed::Many(vec![None; below.len()])
         };

@@ -230,18 +230,21 @@ impl Home {
     /// Decides a batch of requests: approves what the balance covers, parks what it does not.
     pub fn submit(&mut self, requests: impl IntoIterator<Item = (Ticket, Request)>) -> Vec<Effect<HomeAction>> {
         let mut requests = requests.into_iter();
+        if self.halted {
+            // Whoever hands in a queue of them is rid of them all the same.
+            requests.for_each(drop);
+            return Vec::new();
+        }
         let mut step = Step::of(requests.size_hint().0);
-        if !self.halted {
-            let mut found = Vec::with_capacity(LOOKED_FOR_AT_ONCE);
-            loop {
-                let some = requests.by_ref().take(LOOKED_FOR_AT_ONCE);
-                found.extend(some.map(|(ticket, request)| (ticket, request, self.ends(request.from, request.to))));
-                if found.is_empty() {
-                    break;
-                }
-                for (ticket, request, ends) in found.drain(..) {
-                    self.decide(&mut step, ticket, request, ends);
-                }
+        let mut found = Vec::with_capacity(LOOKED_FOR_AT_ONCE);
+        loop {
+            let some = requests.by_ref().take(LOOKED_FOR_AT_ONCE);
+            found.extend(some.map(|(ticket, request)| (ticket, request, self.ends(request.from, request.to))));
+            if found.is_empty() {
+                break;
+            }
+            for (ticket, request, ends) in found.drain(..) {
+                self.decide(&mut step, ticket, request, ends);
             }
         }
         self.finish(step)

@@ -200,7 +200,9 @@ fn r5_a_chosen_block_that_does_not_follow_halts() {
     let foreign = Arc::new(Block::new(Height(1), Hash::ZERO, bank.state(), runs).unwrap());
     let effects = home.apply(&foreign);
     assert!(matches!(effects[..], [Effect::Halt(HaltReason::Diverged(_))]));
-    assert_eq!(submit(&mut home, request(1, "B", 1)), [], "a halted ledger says nothing");
+    let mut requests = vec![(ticket(0), request(1, "B", 1)); 99].into_iter();
+    assert_eq!(home.submit(requests.by_ref()), [], "a halted ledger says nothing");
+    assert_eq!(requests.len(), 0, "and leaves nobody with what it does not decide");
 }
 
 #[test]
