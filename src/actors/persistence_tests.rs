@@ -134,6 +134,35 @@ async fn r3_nothing_is_acknowledged_before_the_store_has_written() {
 }
 
 #[actix_rt::test]
+async fn on_a_busy_node_who_is_ready_to_ask_shares_the_write_and_who_is_alone_waits_for_nobody() {
+    let fixture = Fixture::start();
+    // One asks, and another is ready to, as a socket is that can be read.
+    let both_ask = |tickets: [u64; 2]| {
+        fixture.persist("B", tickets[0], promise(tickets[0]));
+        let (persistence, reply_to) = (fixture.persistence.clone(), fixture.probes.peer("C"));
+        let (records, ticket) = (vec![promise(tickets[1])], tickets[1]);
+        actix_rt::spawn(async move { persistence.do_send(Persist { records, ticket, reply_to }) });
+    };
+    both_ask([1, 2]);
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(1).into()]).await;
+    fixture.persist("B", 3, promise(3));
+    fixture.persist("C", 4, promise(4));
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(2).into()]).await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(3).into(), Durable(4).into()]).await;
+    // The last write was shared.
+    both_ask([5, 6]);
+    fixture.probes.see_nothing().await;
+    assert_eq!(fixture.script.writes().len(), 4);
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(5).into(), Durable(6).into()]).await;
+}
+
+#[actix_rt::test]
 async fn what_arrives_while_a_write_is_under_way_goes_out_as_one_write() {
     let fixture = Fixture::start();
     fixture.persist("B", 1, promise(1));
