@@ -38,7 +38,7 @@ pub enum Record {
     /// A vote. The same write raises the promise to its ballot (R3).
     Accepted(Slot),
     /// Parts of a checkpoint, which need not be written at once: until the last is, the one before counts. Those of
-    /// another height than the parts before begin a new one.
+    /// another height than the parts before begin a new one, as does whatever comes behind a complete one.
     Checkpoint {
         /// One at least, in their order.
         parts: Vec<Checkpoint>,

@@ -148,7 +148,7 @@ impl Unwritten {
     /// `next` is the number that the next part will have that is written.
     fn take(&mut self, parts: Vec<Checkpoint>, complete: bool, next: u64) {
         let height = parts.first().map(|part| part.at.height);
-        if height != self.height {
+        if height != self.height || self.complete {
             // One that is not written by now is given up: what of it was written goes with this one's last part.
             *self = Self { parts: VecDeque::new(), height, complete, first: next };
         }

@@ -194,6 +194,26 @@ fn a_checkpoint_goes_along_part_by_part_and_counts_with_its_last() {
 }
 
 #[test]
+fn a_checkpoint_whose_parts_come_one_by_one_counts_with_the_last_that_will_come() {
+    let (mut journal, bank) = (journal(), Bank::new(&genesis()));
+    let some = |count, complete| match checkpoint(&bank, count) {
+        Record::Checkpoint { parts, .. } => Record::Checkpoint { parts, complete },
+        other => panic!("{other:?}"),
+    };
+    for first in [1, 4] {
+        let before = journal.head().saved;
+        journal.write(vec![some(1, false)]);
+        assert_eq!((journal.head().saved, journal.is_saving()), (before, false), "there is nothing to write by now");
+        journal.write(vec![some(1, false), some(1, true)]);
+        assert_eq!((journal.head().saved, journal.is_saving()), (before, true));
+        let write = journal.write(Vec::new());
+        let saved = Saved { height: Height(0), first, last: first + 2 };
+        assert_eq!((journal.head().saved, journal.is_saving()), (Some(saved), false));
+        assert_eq!(trim_of_state(&write), Some(first), "of the same height or not, the next is another");
+    }
+}
+
+#[test]
 fn a_checkpoint_that_is_overtaken_is_given_up_and_goes_when_the_next_is_complete() {
     let (mut journal, mut bank) = (journal(), Bank::new(&genesis()));
     journal.write(vec![checkpoint(&bank, 1)]);
