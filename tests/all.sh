@@ -30,7 +30,7 @@ need openssl openssl
 
 echo "tests: units, actors, stores, sockets, clients, processes, example and simulation"
 # Some minutes of it; whoever asks cargo alone gets a few seconds.
-SIM_SEEDS=${SIM_SEEDS:-2500} cargo test --locked
+SIM_SEEDS=${SIM_SEEDS:-1500} cargo test --locked
 echo "tests: the core in every order of events within bounds, and properties of codecs, hashes, ledger and reconciliation"
 cargo test --locked -p paxos-banking-proofs
 if [ "${PLANTED:-1}" != 0 ]; then
