@@ -11,7 +11,7 @@ mod turns;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
 use tokio::sync::oneshot;
 use tracing::{Level, debug, debug_span, enabled, info, info_span};
 
@@ -20,6 +20,7 @@ use super::message::{
     Examined, Halt, Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, Witness,
 };
 use super::outbox::Outbox;
+use super::task::next_turn;
 use crate::effect::Effect;
 use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
@@ -159,11 +160,11 @@ impl LedgerActor {
         if !self.core.is_saving() || std::mem::replace(&mut self.save_is_due, true) {
             return;
         }
-        ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), actor, ctx| {
+        next_turn(ctx, |actor: &mut Self, ctx| {
             actor.save_is_due = false;
             let effects = actor.core.save();
             actor.run(effects, ctx);
-        }));
+        });
     }
 
     /// What is told of the state waits for the state to be durable.

@@ -10,6 +10,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use tracing::{debug, error, info, warn};
 
 use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView};
+use super::task::next_turn;
 use crate::effect::{HaltReason, Record};
 use crate::store::{Head, Journal, Plan, StoreError, StoreHost};
 
@@ -87,10 +88,10 @@ impl PersistenceActor {
     /// alone is not kept waiting for others, which would cost it a tenth.
     fn gather(&mut self, ctx: &mut Context<Self>) {
         self.gathering = true;
-        ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), actor, ctx| {
+        next_turn(ctx, |actor: &mut Self, ctx| {
             actor.gathering = false;
             actor.proceed(ctx);
-        }));
+        });
     }
 
     fn proceed(&mut self, ctx: &mut Context<Self>) {

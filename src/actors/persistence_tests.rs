@@ -137,13 +137,13 @@ async fn r3_nothing_is_acknowledged_before_the_store_has_written() {
 async fn on_a_busy_node_who_is_ready_to_ask_shares_the_write_and_who_is_alone_waits_for_nobody() {
     let fixture = Fixture::start();
     // One asks, and another is ready to, as a socket is that can be read.
-    let both_ask = |tickets: [u64; 2]| {
-        fixture.persist("B", tickets[0], promise(tickets[0]));
+    let both_ask = |ticket: u64| {
+        fixture.persist("B", ticket, promise(ticket));
         let (persistence, reply_to) = (fixture.persistence.clone(), fixture.probes.peer("C"));
-        let (records, ticket) = (vec![promise(tickets[1])], tickets[1]);
-        actix_rt::spawn(async move { persistence.do_send(Persist { records, ticket, reply_to }) });
+        let asked = Persist { records: vec![promise(ticket + 1)], ticket: ticket + 1, reply_to };
+        actix_rt::spawn(async move { persistence.do_send(asked) });
     };
-    both_ask([1, 2]);
+    both_ask(1);
     fixture.probes.see_nothing().await;
     fixture.script.end_write(Ok(()));
     fixture.probes.see([Durable(1).into()]).await;
@@ -155,9 +155,8 @@ async fn on_a_busy_node_who_is_ready_to_ask_shares_the_write_and_who_is_alone_wa
     fixture.script.end_write(Ok(()));
     fixture.probes.see([Durable(3).into(), Durable(4).into()]).await;
     // The last write was shared.
-    both_ask([5, 6]);
+    both_ask(5);
     fixture.probes.see_nothing().await;
-    assert_eq!(fixture.script.writes().len(), 4);
     fixture.script.end_write(Ok(()));
     fixture.probes.see([Durable(5).into(), Durable(6).into()]).await;
 }

@@ -170,8 +170,7 @@ impl Saving {
         });
         self.walk = walk;
         if self.over {
-            let at = self.last.at.clone();
-            self.parts.push(std::mem::replace(&mut self.last, Checkpoint::empty(at)));
+            self.end_part();
         }
     }
 
@@ -188,12 +187,16 @@ impl Saving {
     /// The part that the next row belongs to.
     fn next_row(&mut self) -> &mut Checkpoint {
         if self.rows == self.rows_max {
-            let at = self.last.at.clone();
-            self.parts.push(std::mem::replace(&mut self.last, Checkpoint::empty(at)));
-            self.rows = 0;
+            self.end_part();
         }
         self.rows += 1;
         &mut self.last
+    }
+
+    fn end_part(&mut self) {
+        let next = Checkpoint::empty(self.last.at.clone());
+        self.parts.push(std::mem::replace(&mut self.last, next));
+        self.rows = 0;
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::{Action, Checkpoint, Genesis, Reason, Run};
+use crate::ledger::{Action, Genesis, Reason, Run};
 
 pub(super) fn node(name: &str) -> NodeId {
     name.parse().unwrap()
@@ -353,102 +353,4 @@ fn a_halted_ledger_applies_no_block_and_believes_none_that_it_knows_already() {
     assert_eq!(halted.apply(&first), []);
     assert_ne!(home.apply(&first), []);
     assert_eq!(home.apply(&first), [], "known already");
-}
-
-/// The checkpoint that these effects ask for, and where among them it stands.
-fn checkpoint(effects: &[Effect<HomeAction>]) -> Option<(usize, Checkpoint)> {
-    effects.iter().enumerate().find_map(|(place, effect)| match effect {
-        Effect::Persist(Record::Checkpoint { parts, complete: true }) => {
-            Some((place, Checkpoint::joined(parts.clone()).unwrap()))
-        }
-        _ => None,
-    })
-}
-
-#[test]
-fn a_checkpoint_is_written_behind_the_block_that_makes_it_due() {
-    let mut home = home_with(HomeLimits {
-        settle_at_entries: None,
-        checkpoint_entries: 8,
-        ids_remembered_max: 5,
-        ..HomeLimits::default()
-    });
-    let mut due = Vec::new();
-    for height in 1..=9_u64 {
-        for id in [2 * height, 2 * height + 1] {
-            submit(&mut home, request(u128::from(id), "B", 1));
-        }
-        let next = block(&home, None);
-        let effects = home.apply(&next);
-        if let Some((place, found)) = checkpoint(&effects) {
-            assert!(matches!(&effects[place - 1], Effect::Persist(Record::Block(block)) if block.height().0 == height));
-            assert_eq!((found.at.height, found.at.tip), (home.bank().height(), home.bank().tip()));
-            due.push((height, found.at.tail.0));
-        }
-    }
-    // Two entries in each block: the last five are left to the last three blocks.
-    assert_eq!(due, [(4, 1), (9, 6)]);
-}
-
-#[test]
-fn a_checkpoint_that_is_large_is_seldom_written() {
-    let mut home = home_with(HomeLimits { settle_at_entries: None, checkpoint_entries: 1, ..HomeLimits::default() });
-    let mut due = Vec::new();
-    for height in 1..=17_u64 {
-        submit(&mut home, request(u128::from(height), "B", 1));
-        let next = block(&home, None);
-        due.extend(checkpoint(&home.apply(&next)).map(|_| height));
-    }
-    assert_eq!(due, [7, 17], "three accounts count as six entries, four remembered ids as one");
-}
-
-#[test]
-fn a_checkpoint_is_made_bit_by_bit_and_is_of_its_height_whatever_comes_and_is_forgotten_meanwhile() {
-    let limits = HomeLimits {
-        settle_at_entries: None,
-        checkpoint_entries: 40,
-        ids_remembered_max: 4,
-        checkpoint_part_rows: 6,
-        ..HomeLimits::default()
-    };
-    let (mut home, _) = Home::new(node("A"), 2, limits, HomeStart { memory: Memory::new(32), ..start() }).unwrap();
-    home.set_ready();
-    let mut last_id = 0;
-    let mut eight_more = |home: &mut Home| {
-        for _ in 0..8 {
-            last_id += 1;
-            submit(home, request(last_id, "B", 1));
-        }
-        home.apply(&block(home, None))
-    };
-    let (mut parts, mut complete) = (Vec::new(), false);
-    let mut take = |effects: &[Effect<HomeAction>]| {
-        for effect in effects {
-            if let Effect::Persist(Record::Checkpoint { parts: more, complete: over }) = effect {
-                parts.extend(more.clone());
-                complete = *over;
-            }
-        }
-        (parts.clone(), complete)
-    };
-    while !home.is_saving() {
-        take(&eight_more(&mut home));
-    }
-    let then = home.clone();
-    let mut turns = 0;
-    while home.is_saving() {
-        take(&eight_more(&mut home));
-        take(&home.save());
-        turns += 1;
-    }
-    let (parts, complete) = take(&[]);
-    assert!(complete && turns >= 3 && parts.len() > 3, "{turns} turns, {} parts", parts.len());
-    let tail = (parts[0].at.tail_seq, parts[0].at.tail);
-    let mut found = Checkpoint::joined(parts).unwrap();
-    let whole = Checkpoint::parts(&then.bank, &then.memory, &then.settled_at, tail, usize::MAX);
-    let mut whole = Checkpoint::joined(whole).unwrap();
-    assert!(found.approvals.len() < whole.approvals.len(), "some were forgotten before their turn");
-    found.tidy(&home.memory);
-    whole.tidy(&home.memory);
-    assert_eq!(found, whole);
 }

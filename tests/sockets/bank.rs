@@ -6,7 +6,7 @@ use std::time::Duration;
 use paxos_banking::actors::network::NetworkTiming;
 use paxos_banking::codec;
 use paxos_banking::entropy::Entropy;
-use paxos_banking::ledger::{Genesis, HomeLimits, Wait};
+use paxos_banking::ledger::{Answer, Genesis, HomeLimits, Wait};
 use paxos_banking::node::NodeConfig;
 use paxos_banking::node::server::{Server, ServerConfig};
 use paxos_banking::store::{Disk, StoreAddress};
@@ -127,18 +127,21 @@ pub async fn three_over(opening: u64, bytes_a_second: Option<usize>) -> BTreeMap
 pub struct Client {
     pub stream: TcpStream,
     tag: u64,
+    /// Who answered a hello.
+    home: Option<NodeId>,
 }
 
 impl Client {
     pub async fn connect(to: impl ToSocketAddrs) -> Self {
-        Self { stream: TcpStream::connect(to).await.unwrap(), tag: 0 }
+        Self { stream: TcpStream::connect(to).await.unwrap(), tag: 0, home: None }
     }
 
     /// After a hello.
     pub async fn greeted(to: impl ToSocketAddrs) -> Self {
         let mut client = Self::connect(to).await;
         let told = client.ask(Ask::Hello { version: CLIENT_PROTOCOL_VERSION }).await;
-        assert!(matches!(told, Told::Welcome(_)), "{told:?}");
+        let Told::Welcome(welcome) = told else { panic!("{told:?}") };
+        client.home = Some(welcome.node);
         client
     }
 
@@ -153,6 +156,21 @@ impl Client {
         let reply = self.reply().await.unwrap();
         assert_eq!(reply.tag, tag);
         reply.told
+    }
+
+    /// What came of the transfers of one call, by index, however many replies it took.
+    pub async fn outcomes(&mut self, tag: u64, count: usize) -> BTreeMap<u32, Answer> {
+        let mut outcomes = BTreeMap::new();
+        while outcomes.len() < count {
+            let Reply { tag: of, told } = self.reply().await.unwrap();
+            let Told::Outcomes(some) = told else { panic!("{told:?}") };
+            assert_eq!(of, tag);
+            for outcome in some {
+                let (index, home) = (outcome.index(), self.home.expect("after a hello"));
+                assert_eq!(outcomes.insert(index, outcome.answer(home).unwrap()), None, "told once");
+            }
+        }
+        outcomes
     }
 
     pub async fn reply(&mut self) -> Result<Reply, FrameError> {

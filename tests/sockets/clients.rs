@@ -12,21 +12,6 @@ use tokio::task::LocalSet;
 
 use crate::bank::{Client, PATIENCE, Plan, Sockets, account, alone, id, node, three, three_with, transfers};
 
-/// What came of the transfers of one call, by index, however many replies it took.
-async fn outcomes(client: &mut Client, tag: u64, count: usize) -> BTreeMap<u32, Answer> {
-    let mut outcomes = BTreeMap::new();
-    while outcomes.len() < count {
-        let Reply { tag: of, told } = client.reply().await.unwrap();
-        let Told::Outcomes(some) = told else { panic!("{told:?}") };
-        assert_eq!(of, tag);
-        for outcome in some {
-            let index = outcome.index();
-            assert_eq!(outcomes.insert(index, outcome.answer(node("A")).unwrap()), None, "told once");
-        }
-    }
-    outcomes
-}
-
 fn approved(seq: u64, height: Option<u64>) -> Answer {
     Answer::Approved(Approval { origin: node("A"), seq: Seq(seq), height: height.map(Height) })
 }
@@ -46,7 +31,7 @@ async fn a_batch_is_decided_in_its_order_and_each_outcome_is_told_once() {
     let mut client = Client::greeted(server.client_address()).await;
     let batch = [(1, "A", "x@A", 1), (2, "A", "A", 1), (3, "A", "B", 0), (4, "B", "A", 1)];
     let tag = client.send(transfers(Wait::Local, 5_000, &batch)).await;
-    let outcomes = outcomes(&mut client, tag, 4).await;
+    let outcomes = client.outcomes(tag, 4).await;
     let unknown = Reason::UnknownAccount { height: Height(0), account: account("x@A") };
     assert_eq!(outcomes[&0], Answer::Refused(unknown));
     assert_eq!(outcomes[&1], Answer::Refused(Reason::SameAccount));
@@ -75,7 +60,7 @@ async fn r10_the_same_id_has_the_same_outcome_over_any_connection() {
     for _ in 0..2 {
         let mut client = Client::greeted(server.client_address()).await;
         let tag = client.send(transfers(Wait::Local, 5_000, &refused)).await;
-        assert_eq!(outcomes(&mut client, tag, 1).await[&0], Answer::Refused(Reason::AmountZero));
+        assert_eq!(client.outcomes(tag, 1).await[&0], Answer::Refused(Reason::AmountZero));
     }
 }
 
@@ -90,7 +75,7 @@ async fn who_waits_for_a_settlement_that_does_not_come_is_told_what_is_so_far() 
     let mut client = Client::greeted(servers["A"].client_address()).await;
     client.until(|status| status.peers_up.is_empty()).await;
     let tag = client.send(transfers(Wait::Settled, 300, &[(1, "A", "B", 5), (2, "A", "B", 500)])).await;
-    let outcomes = outcomes(&mut client, tag, 2).await;
+    let outcomes = client.outcomes(tag, 2).await;
     assert_eq!(outcomes[&0], approved(1, None), "approved, not yet settled");
     assert_eq!(outcomes[&1], Answer::Pending, "no majority says what could be spent");
     let Told::Traces { traces, .. } = client.ask(Ask::Trace { id: id(2) }).await else { panic!() };
@@ -111,16 +96,16 @@ async fn an_account_is_opened_once_and_known_to_all_once_it_is_settled() {
     };
     for _ in 0..2 {
         let tag = a.send(open(1, "new@A")).await;
-        assert_eq!(outcomes(&mut a, tag, 1).await[&0], approved(1, Some(1)), "R10: the same id, the same outcome");
+        assert_eq!(a.outcomes(tag, 1).await[&0], approved(1, Some(1)), "R10: the same id, the same outcome");
     }
     let tag = a.send(open(2, "new@A")).await;
     let exists = Reason::AccountExists { height: Height(1), account: account("new@A") };
-    assert_eq!(outcomes(&mut a, tag, 1).await[&0], Answer::Refused(exists));
+    assert_eq!(a.outcomes(tag, 1).await[&0], Answer::Refused(exists));
     let tag = a.send(open(3, "new@B")).await;
-    assert_eq!(outcomes(&mut a, tag, 1).await[&0], Answer::Refused(Reason::NotHome { home: node("B") }));
+    assert_eq!(a.outcomes(tag, 1).await[&0], Answer::Refused(Reason::NotHome { home: node("B") }));
     b.until(|status| status.height == Height(1)).await;
     let tag = b.send(transfers(Wait::Settled, 10_000, &[(4, "B", "new@A", 7)])).await;
-    assert!(matches!(outcomes(&mut b, tag, 1).await[&0], Answer::Approved(_)));
+    assert!(matches!(b.outcomes(tag, 1).await[&0], Answer::Approved(_)));
     a.until(|status| status.height == Height(2)).await;
     let Told::Balance(told) = a.ask(balance("new@A", ReadLevel::Local, 2)).await else { panic!() };
     assert_eq!((told.spendable, told.settled), (Some(Amount::new(7)), Amount::new(7)));
@@ -132,7 +117,7 @@ async fn balances_logs_chains_and_ids_can_be_asked_for() {
     let mut a = Client::greeted(servers["A"].client_address()).await;
     let mut b = Client::greeted(servers["B"].client_address()).await;
     let tag = a.send(transfers(Wait::Local, 5_000, &[(1, "A", "B", 60)])).await;
-    assert_eq!(outcomes(&mut a, tag, 1).await[&0], approved(1, None));
+    assert_eq!(a.outcomes(tag, 1).await[&0], approved(1, None));
     let Told::Log(log) = a.ask(Ask::Log { from: Seq(0) }).await else { panic!() };
     assert_eq!(log[0].0, Seq(1));
     let Told::Settled { height, not_heard } = a.ask(Ask::Settle { within_ms: 10_000 }).await else { panic!() };
@@ -165,7 +150,7 @@ async fn a_baby_tells_its_status_and_decides_nothing() {
     assert_eq!((status.state, status.height, status.log), (State::Baby, Height(0), Some(0)));
     assert_eq!(status.homes.keys().map(|node| node.as_str()).collect::<Vec<_>>(), ["A", "B", "C"]);
     let tag = client.send(transfers(Wait::Local, 5_000, &[(1, "A", "B", 5)])).await;
-    assert_eq!(outcomes(&mut client, tag, 1).await[&0], Answer::NotReady);
+    assert_eq!(client.outcomes(tag, 1).await[&0], Answer::NotReady);
     assert_eq!(code_of(&client.ask(balance("A", ReadLevel::Local, 0)).await), FailureCode::NotReady);
     assert!(matches!(client.ask(balance("A", ReadLevel::Settled, 0)).await, Told::Balance(_)));
 }
@@ -179,7 +164,7 @@ async fn a_node_that_stops_tells_what_it_decided_and_then_closes() {
             let mut client = Client::greeted(server.client_address()).await;
             // Nothing will settle this one: A has nobody to pay.
             let tag = client.send(transfers(Wait::Local, 60_000, &[(1, "A", "A", 5)])).await;
-            assert_eq!(outcomes(&mut client, tag, 1).await.len(), 1);
+            assert_eq!(client.outcomes(tag, 1).await.len(), 1);
             server.stop().await;
             assert_eq!(client.until_closed().await, []);
         })

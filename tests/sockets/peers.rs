@@ -244,12 +244,8 @@ async fn a_message_that_is_long_under_way_on_a_slow_link_is_taken_all_the_same()
     // So few that B does not settle by itself.
     let few = HomeLimits::default().settle_at_entries.unwrap() as u128 - 1;
     let batch: Vec<_> = (1..=few).map(|number| (number, "B", "A", 1)).collect();
-    client.send(transfers(Wait::Local, 5_000, &batch)).await;
-    let mut outcomes = 0;
-    while outcomes < batch.len() {
-        let Told::Outcomes(some) = client.reply().await.unwrap().told else { panic!("no outcomes") };
-        outcomes += some.len();
-    }
+    let tag = client.send(transfers(Wait::Local, 5_000, &batch)).await;
+    client.outcomes(tag, batch.len()).await;
     // Its log takes longer than a peer may be silent.
     let settled = client.ask(Ask::Settle { within_ms: 25_000 }).await;
     assert!(matches!(settled, Told::Settled { height: Height(1), .. }), "{settled:?}");

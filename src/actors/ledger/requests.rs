@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, Recipient, WrapFuture as _};
+use actix::{Context, Handler, Recipient};
 use tracing::{Level, debug, debug_span, enabled};
 
 use super::LedgerActor;
 use crate::actors::message::{Answers, StopWaiting, Submit, SubmitOpening};
+use crate::actors::task::next_turn;
 use crate::ledger::{Answer, Ticket};
 use crate::types::TransferId;
 
@@ -53,10 +54,10 @@ impl LedgerActor {
             self.run(effects, ctx);
         }
         if self.turns.end() {
-            ctx.spawn(tokio::task::yield_now().into_actor(self).map(|(), actor, ctx| {
+            next_turn(ctx, |actor: &mut Self, ctx| {
                 actor.turns.begin();
                 actor.decide(ctx);
-            }));
+            });
         }
     }
 

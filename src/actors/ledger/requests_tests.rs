@@ -79,7 +79,7 @@ async fn who_opens_an_account_may_wait_for_its_settlement_and_stop_waiting() {
 }
 
 #[actix_rt::test]
-async fn a_store_that_does_not_answer_makes_openings_busy_in_the_end() {
+async fn a_store_that_does_not_answer_makes_everybody_busy_in_the_end() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
     let many: Vec<_> = (1..=HELD_MAX as u128).map(|id| (id, "nobody@B", 1)).collect();
@@ -87,6 +87,11 @@ async fn a_store_that_does_not_answer_makes_openings_busy_in_the_end() {
     probes.seen().await;
     ledger.do_send(open(&probes, 200_000, Wait::Local));
     probes.see([Answers(vec![(2_000_000, Answer::Busy)]).into()]).await;
+    // So it does transfers, and each call is told by itself.
+    ledger.do_send(submit(&probes, &[(200_001, "B", 1), (200_002, "B", 1)]));
+    ledger.do_send(submit(&probes, &[(200_003, "B", 1)]));
+    let busy = |tags: &[u64]| Answers(tags.iter().map(|tag| (*tag, Answer::Busy)).collect()).into();
+    probes.see([busy(&[2_000_010, 2_000_020]), busy(&[2_000_030])]).await;
 }
 
 /// Transfers of nothing that anybody has, so that each is refused.

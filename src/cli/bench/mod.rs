@@ -2,8 +2,10 @@
 
 mod bank;
 mod floors;
+mod frames;
 mod load;
 mod report;
+mod target;
 mod usage;
 mod verify;
 mod workloads;

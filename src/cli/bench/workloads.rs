@@ -1,7 +1,7 @@
 //! The workloads, each from a fresh bank to its line in the report.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,12 +12,14 @@ use tokio::time::{Instant, sleep};
 
 use super::bank::Bank;
 use super::floors::Floors;
-use super::load::{self, Demand, Ids, Phase, Tally};
+use super::frames::{Demand, Ids};
+use super::load::{self, Phase, Tally};
 use super::report::{Measured, Report, grouped, micros, time};
+use super::target::Target;
 use super::usage::{Usage, own_cpu};
 use super::{RunBench, Workload, verify};
 use crate::cli::Failure;
-use crate::client::{Client, ClientOptions, Outcome};
+use crate::client::{Client, Outcome};
 use crate::entropy::Entropy;
 use crate::ledger::{Request, Wait};
 use crate::types::{AccountId, Amount};
@@ -34,57 +36,6 @@ const WITHIN: Duration = Duration::from_secs(30);
 
 /// How many transfers a call has at most, and how many callers there are, where only their number matters.
 const BULK: (usize, usize) = (4_096, 4);
-
-/// What a load is sent to.
-struct Target {
-    /// The nodes, where this process started them.
-    bank: Option<Bank>,
-    client: Client,
-    address: String,
-    accounts: Rc<Vec<AccountId>>,
-    debits: usize,
-    nodes: usize,
-}
-
-impl Target {
-    /// A bank of this process's own.
-    fn own(bank: Bank, accounts: usize) -> Result<Self, Failure> {
-        let accounts = Rc::new(super::bank::accounts(bank.id(0), accounts));
-        let (address, debits, nodes) = (bank.address(0).to_owned(), accounts.len(), bank.len());
-        Ok(Self { client: bank.client()?, bank: Some(bank), address, accounts, debits, nodes })
-    }
-
-    /// Nodes that run: all accounts of the genesis that the first of them is the home of, and that have anything.
-    async fn of_nodes(text: &str) -> Result<Self, Failure> {
-        let address = text.split(',').next().unwrap_or_default().trim().to_owned();
-        let client = Client::new([address.clone()], ClientOptions::default())?;
-        let heard = client.genesis(None, WITHIN).await?;
-        let opening = heard.told.opening();
-        let rich = |(account, amount): &(&AccountId, &Amount)| account.home() == heard.node && **amount > Amount::ZERO;
-        let mut accounts: Vec<AccountId> = opening.iter().filter(rich).map(|(account, _)| *account).collect();
-        let debits = accounts.len();
-        accounts.extend(opening.iter().filter(|entry| !rich(entry)).map(|(account, _)| *account));
-        if debits == 0 || accounts.len() < 2 {
-            return Err(Failure::usage(format!("{address} has no account with an opening balance to take from")));
-        }
-        let (accounts, nodes) = (Rc::new(accounts), heard.told.nodes().len());
-        Ok(Self { bank: None, client, address, accounts, debits, nodes })
-    }
-
-    fn demand(&self, bench: &RunBench, wait: Wait, (batch, callers): (usize, usize)) -> Demand {
-        let (accounts, debits) = (self.accounts.clone(), self.debits);
-        let calls_left = Rc::new(Cell::new(u64::MAX));
-        Demand { batch, callers, wait, accounts, debits, skewed: bench.skewed, calls_left }
-    }
-
-    fn processes(&self) -> Vec<u32> {
-        self.bank.as_ref().map(Bank::processes).unwrap_or_default()
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.bank.as_ref().map_or_else(std::env::temp_dir, |bank| bank.path().to_owned())
-    }
-}
 
 impl RunBench {
     async fn target(&self, processes: usize) -> Result<Target, Failure> {
