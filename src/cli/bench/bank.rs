@@ -1,11 +1,13 @@
 //! A bank to measure: nodes as processes of their own, in a directory that goes when the bank does.
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, sleep};
 
 use super::Store;
@@ -35,6 +37,8 @@ struct Member {
 /// Nodes that this process started.
 pub(super) struct Bank {
     members: Vec<Member>,
+    /// Theirs, two of each.
+    _ports: Vec<Port>,
     /// A server of its own, where the nodes keep their data in one.
     redis: Option<Redis>,
     /// Last, so that everything in it has ended by the time it goes.
@@ -60,20 +64,20 @@ impl Bank {
             Store::Redis | Store::Archive => Some(Redis::start(directory.path()).await?),
             Store::Redb | Store::Memory => None,
         };
-        let mut bank = Self { members: Vec::new(), redis, directory };
-        let ports = free_ports(2 * ids.len()).map_err(|error| Failure::usage(format!("no port is free: {error}")))?;
-        let at = |port: u16| format!("127.0.0.1:{port}");
+        let ports: Vec<_> = (0..2 * ids.len()).map(|_| Port::reserve()).collect::<Result<_, _>>().map_err(no_port)?;
+        let addresses: Vec<_> = ports.iter().map(Port::address).collect::<Result<_, _>>().map_err(no_port)?;
+        let mut bank = Self { members: Vec::new(), _ports: ports, redis, directory };
         for (index, id) in ids.iter().enumerate() {
             let place = match store {
                 Store::Redb => format!("redb:{}", bank.path().join(id.as_str()).display()),
                 Store::Memory => "memory".to_owned(),
                 Store::Redis | Store::Archive => bank.redis_address().unwrap_or_default(),
             };
-            let client_address = at(ports[2 * index + 1]);
+            let client_address = addresses[2 * index + 1].clone();
             let mut arguments = vec!["node".to_owned()];
             let mut flag = |name: &str, value: String| arguments.extend([format!("--{name}"), value]);
             flag("id", id.to_string());
-            flag("peer-listen", at(ports[2 * index]));
+            flag("peer-listen", addresses[2 * index].clone());
             flag("client-listen", client_address.clone());
             flag("store", place);
             if store == Store::Archive {
@@ -81,7 +85,7 @@ impl Bank {
             }
             flag("genesis", genesis.display().to_string());
             for (other, peer) in ids.iter().enumerate().filter(|(other, _)| *other != index) {
-                flag("peer", format!("{peer}={}", at(ports[2 * other])));
+                flag("peer", format!("{peer}={}", addresses[2 * other]));
             }
             bank.members.push(Member { id: *id, client_address, arguments, process: None });
         }
@@ -238,10 +242,25 @@ fn genesis_file(nodes: &[NodeId], count: usize) -> String {
     text
 }
 
-/// Ports that were free a moment ago.
-fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
-    let listeners: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+/// A port of this machine that nobody is given who asks for any, also while its node is away. The node can listen on
+/// it all the same: both ask for the address to be used again, and only one of them listens.
+struct Port(TcpSocket);
+
+impl Port {
+    fn reserve() -> std::io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok(Self(socket))
+    }
+
+    fn address(&self) -> std::io::Result<String> {
+        Ok(self.0.local_addr()?.to_string())
+    }
+}
+
+fn no_port(error: std::io::Error) -> Failure {
+    Failure::usage(format!("no port of {} is free: {error}", Ipv4Addr::LOCALHOST))
 }
 
 #[cfg(unix)]
@@ -294,5 +313,27 @@ impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reserved_port_is_its_nodes_alone_through_restarts() {
+        let port = Port::reserve().unwrap();
+        let address = port.address().unwrap();
+        for _ in 0..2 {
+            let node = tokio::net::TcpListener::bind(&address).await.unwrap();
+            TcpStream::connect(&address).unwrap();
+            let second = tokio::net::TcpListener::bind(&address).await.unwrap_err();
+            assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
+            drop(node);
+        }
+        let others: Vec<_> = (0..500).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        assert!(others.iter().all(|other| other.local_addr().unwrap().to_string() != address));
     }
 }
