@@ -18,7 +18,6 @@ use super::signals::Signals;
 use super::{Failure, Report, log};
 use crate::actors::network::NetworkTiming;
 use crate::entropy::Entropy;
-use crate::ledger::Genesis;
 use crate::node::server::{Server, ServerConfig};
 use crate::node::{NodeConfig, abort_on_panic};
 use crate::render::nodes_text;
@@ -81,8 +80,13 @@ impl RunNode {
         }
         let address = flags.redis.log_in(store).map_err(Failure::usage)?;
         let (id, cluster) = (flags.id, genesis.id());
-        let checked = patiently(STORE_WAIT, || address.check(id, cluster)).await;
-        checked.map_err(|error| of_another_bank(cannot_start(&error), &error, &genesis))?;
+        let meant = format!("nodes {}, {} in all in the beginning", nodes_text(genesis.nodes()), genesis.total());
+        let cannot_start = |error: &StoreError| of_another_bank(cannot_start(error), error, &meant);
+        // Whoever opens an embedded store reads all of it: once is enough. Whose it is, is looked at before it is changed.
+        if !matches!(address, StoreAddress::Redb(_)) {
+            let checked = patiently(STORE_WAIT, || address.check(id, cluster)).await;
+            checked.map_err(|error| cannot_start(&error))?;
+        }
         warn_of_another_store(&address, id);
         let store = address.open_patiently(id, &Disk::new(), STORE_WAIT).await;
         let config = ServerConfig {
@@ -118,15 +122,10 @@ impl NodeFlags {
 }
 
 /// The store tells of its bank; this tells of the one that was configured.
-fn of_another_bank(failure: Failure, error: &StoreError, genesis: &Genesis) -> Failure {
+fn of_another_bank(failure: Failure, error: &StoreError, meant: &str) -> Failure {
     match error {
         StoreError::OtherBank { .. } => {
-            let (nodes, total) = (nodes_text(genesis.nodes()), genesis.total());
-            let message = format!(
-                "{}. This node was to start with nodes {nodes}, {total} in all in the beginning",
-                failure.message
-            );
-            Failure { message, ..failure }
+            Failure { message: format!("{}. This node was to start with {meant}", failure.message), ..failure }
         }
         _ => failure,
     }
