@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle};
 use tracing::{debug, info_span, warn};
 
 use super::links::Links;
@@ -49,13 +49,15 @@ pub struct AcceptorActor {
     ports: AcceptorPorts,
     outbox: Outbox<AcceptorAction>,
     watch: Duration,
+    /// Looks after the last vote: there is no other, and an actor looks at each of its timers whenever it does anything.
+    watching: Option<SpawnHandle>,
 }
 
 impl AcceptorActor {
     /// `height` is that of the stored chain; `watch` is how long a vote may wait for its outcome.
     pub fn new(core: Acceptor, height: Height, ports: AcceptorPorts, own: Recipient<Durable>, watch: Duration) -> Self {
         let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
-        Self { core, height, ports, outbox, watch }
+        Self { core, height, ports, outbox, watch, watching: None }
     }
 
     fn run(&mut self, effects: Vec<Effect<AcceptorAction>>, ctx: &mut Context<Self>) {
@@ -77,13 +79,16 @@ impl AcceptorActor {
                 AcceptorAction::Gap(_, height) => self.ports.reconcile.do_send(Gap(height)),
                 AcceptorAction::AskAgain(from, message) => self.ports.links.inboxes.deliver(from, message),
                 AcceptorAction::Watch(ballot, height) => {
-                    ctx.run_later(self.watch, move |actor, ctx| {
+                    let watching = ctx.run_later(self.watch, move |actor, ctx| {
                         if actor.core.unresolved(ballot, height) {
                             warn!(%ballot, %height, "a vote has no outcome yet: starting a round to find out");
                             actor.ports.settle.do_send(Settle(0));
                             actor.act(vec![AcceptorAction::Watch(ballot, height)], ctx);
                         }
                     });
+                    if let Some(of_the_one_before) = self.watching.replace(watching) {
+                        ctx.cancel_future(of_the_one_before);
+                    }
                 }
             }
         }
