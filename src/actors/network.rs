@@ -50,7 +50,7 @@ impl Default for NetworkTiming {
             silence: Duration::from_secs(5),
             frame: Duration::from_secs(30),
             retry_min: Duration::from_millis(50),
-            retry_max: Duration::from_secs(2),
+            retry_max: Duration::from_millis(500),
         }
     }
 }
