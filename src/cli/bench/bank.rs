@@ -132,6 +132,10 @@ impl Bank {
         Client::new(addresses, ClientOptions::default()).map_err(Failure::from)
     }
 
+    fn client_of(&self, index: usize) -> Result<Client, Failure> {
+        Client::new([self.address(index).to_owned()], ClientOptions::default()).map_err(Failure::from)
+    }
+
     /// Starts the process of a node.
     pub(super) fn launch(&mut self, index: usize) -> Result<(), Failure> {
         let cannot = |error: std::io::Error| Failure::usage(format!("a node cannot be started: {error}"));
@@ -188,6 +192,7 @@ impl Bank {
     /// Waits until one node is as wanted.
     pub(super) async fn until(&mut self, index: usize, wanted: impl Fn(&Status) -> bool) -> Result<Status, Failure> {
         let until = Instant::now() + PATIENCE;
+        let client = self.client_of(index)?;
         while Instant::now() < until {
             let member = &mut self.members[index];
             if let Some(process) = &mut member.process
@@ -195,7 +200,7 @@ impl Bank {
             {
                 return Err(self.log_of(index, "ended"));
             }
-            if let Some(status) = self.status(index).await.filter(&wanted) {
+            if let Some(status) = self.status_by(&client, index).await.filter(&wanted) {
                 return Ok(status);
             }
             sleep(POLL).await;
@@ -205,9 +210,11 @@ impl Bank {
 
     /// How one node is, if it answers.
     pub(super) async fn status(&self, index: usize) -> Option<Status> {
-        let member = &self.members[index];
-        let client = Client::new([member.client_address.clone()], ClientOptions::default()).ok()?;
-        client.status().await.ok()?.nodes.remove(&member.id)?
+        self.status_by(&self.client_of(index).ok()?, index).await
+    }
+
+    async fn status_by(&self, client: &Client, index: usize) -> Option<Status> {
+        client.status().await.ok()?.nodes.remove(&self.members[index].id)?
     }
 
     fn log_of(&self, index: usize, what: &str) -> Failure {

@@ -273,7 +273,8 @@ pub(super) async fn catch_up(bench: &RunBench, report: &mut Report) -> Result<()
     let tally = fill(bench, &bank, bench.calls_to_fill(1)).await?;
     let Some(ahead) = bank.status(0).await else { return Err(Failure::usage("a node does not answer")) };
     bank.launch(2)?;
-    bank.until(2, |_| true).await?;
+    // Until a peer dials it there is nobody to catch up from.
+    bank.until(2, |status| !status.peers_up.is_empty()).await?;
     let began = Instant::now();
     bank.until(2, |status| status.height >= ahead.height).await?;
     let (took, transfers) = (began.elapsed(), tally.approved);
