@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::effect::{Effect, HaltReason, Record};
 use crate::ledger::Block;
-use crate::paxos::{BlocksRequest, BlocksResponse, Message, ReconcileAck, ReconcileRequest};
+use crate::paxos::{BlocksRequest, BlocksResponse, Message, ReconcileAck, ReconcileRequest, SentBlock};
 use crate::types::{Hash, Height, Incarnation, NodeId};
 
 /// How far a node has come since its start.
@@ -196,7 +196,7 @@ impl Reconcile {
         vec![act(ReconcileAction::Serve(from, BlocksRequest { to, ..request }))]
     }
 
-    /// R_BLOCKS_RESP.
+    /// R_BLOCKS_RESP. Bytes that are no block are as none.
     pub fn on_blocks(&mut self, from: NodeId, response: BlocksResponse) -> Effects {
         let Some(peer) = self.peers.get_mut(&from) else { return Vec::new() };
         let (owed, ack) = (std::mem::take(&mut peer.owes), peer.ack);
@@ -208,7 +208,8 @@ impl Reconcile {
         // Of the peer that is asked it goes on where the frame before ended, of any other one where this chain ends.
         let last = self.fetch.as_ref().filter(|_| awaited).and_then(|fetch| fetch.delivered.last().copied());
         let known = last.unwrap_or(self.height).max(self.height);
-        let blocks: Vec<_> = response.blocks.into_iter().filter(|block| block.height() > known).collect();
+        let blocks = response.blocks.iter().filter(|block| block.height() > known).map(SentBlock::block);
+        let blocks: Vec<Arc<Block>> = blocks.collect::<Result<_, _>>().unwrap_or_default();
         let heights = (known.0 + 1..).map(Height);
         let in_order = blocks.iter().zip(heights).all(|(block, height)| block.height() == height);
         match blocks.last() {

@@ -43,7 +43,12 @@ fn fetches(from: &str, from_height: u64, to_height: u64) -> [Effect<ReconcileAct
 }
 
 fn blocks(heights: impl IntoIterator<Item = u64>) -> BlocksResponse {
-    BlocksResponse { blocks: heights.into_iter().map(block).collect() }
+    BlocksResponse { blocks: heights.into_iter().map(block).map(SentBlock::Known).collect() }
+}
+
+/// What comes of such a response: its blocks.
+fn delivers(response: &BlocksResponse) -> Effect<ReconcileAction> {
+    act(ReconcileAction::Deliver(response.blocks.iter().map(|block| block.block().unwrap()).collect()))
 }
 
 #[test]
@@ -83,7 +88,7 @@ fn a_zombie_fetches_from_the_longest_chain_in_frames_and_is_ready() {
     assert_eq!(zombie.on_ack(node("C"), &ack(5))[1..], fetches("C", 1, 5));
     assert_eq!(zombie.on_blocks(node("B"), blocks(1..=5)), [], "nobody asked B");
     let effects = zombie.on_blocks(node("C"), blocks(1..=3));
-    assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(1..=3).blocks)), request("C", 4, 5)]);
+    assert_eq!(effects, [delivers(&blocks(1..=3)), request("C", 4, 5)]);
     assert_eq!(zombie.on_applied(Height(2), Hash::ZERO), []);
     assert_eq!(zombie.on_applied(Height(3), Hash::ZERO), [], "the rest is asked for");
     let _ = zombie.on_blocks(node("C"), blocks(4..=5));
@@ -95,7 +100,7 @@ fn a_zombie_fetches_from_the_longest_chain_in_frames_and_is_ready() {
 fn one_frame_is_on_its_way_while_the_one_before_is_applied_and_no_more_than_two_wait() {
     let mut zombie = zombie();
     let _ = zombie.on_ack(node("C"), &ack(9));
-    let delivers = |range| act(ReconcileAction::Deliver(blocks(range).blocks));
+    let delivers = |range| delivers(&blocks(range));
     assert_eq!(zombie.on_blocks(node("C"), blocks(1..=2)), [delivers(1..=2), request("C", 3, 9)]);
     assert_eq!(zombie.on_blocks(node("C"), blocks(3..=4)), [delivers(3..=4)], "two are to be applied");
     assert_eq!(zombie.on_blocks(node("C"), blocks(5..=6)), [], "nobody asked for these");
@@ -124,6 +129,16 @@ fn a_peer_that_dies_or_delivers_rubbish_is_replaced_by_the_next_longest() {
     assert_eq!(rubbish.on_blocks(node("C"), blocks([2, 1])), fetches("B", 1, 4));
     let mut empty = zombie.clone();
     assert_eq!(empty.on_blocks(node("C"), blocks([])), fetches("B", 1, 4));
+    // What its sender had not looked into: no block, and one of another height than was said.
+    for (height, bytes) in [(2, &block(2).bytes()[1..]), (2, block(3).bytes())] {
+        let mut response = blocks([1]);
+        response.blocks.push(SentBlock::Stored(Height(height), bytes.into()));
+        assert_eq!(zombie.clone().on_blocks(node("C"), response), fetches("B", 1, 4));
+    }
+    let mut stored = blocks([]);
+    stored.blocks.extend([1, 2].map(|height| SentBlock::Stored(Height(height), block(height).bytes().into())));
+    let delivered = delivers(&blocks(1..=2));
+    assert_eq!(zombie.clone().on_blocks(node("C"), stored), [delivered, request("C", 3, 5)]);
     assert_eq!(zombie.on_link(node("C"), false), fetches("B", 1, 4));
     let mut silent = rubbish;
     assert_eq!(silent.on_timer(ReconcileTimer::Retry).len(), 3, "a new round of asking");
@@ -191,7 +206,7 @@ fn blocks_that_come_later_than_the_patience_for_them_are_used() {
     assert_eq!(slow.on_timer(ReconcileTimer::Retry).len(), 3, "a new round of asking");
     let late = blocks(1..=3);
     assert_eq!(slow.on_blocks(node("B"), late.clone()), [], "nobody asked B");
-    assert_eq!(slow.on_blocks(node("C"), late.clone()), [act(ReconcileAction::Deliver(late.blocks.clone()))]);
+    assert_eq!(slow.on_blocks(node("C"), late.clone()), [delivers(&late)]);
     assert_eq!(slow.on_blocks(node("C"), late), [], "they were asked for once");
     let _ = slow.on_ack(node("C"), &ack(5));
     let _ = slow.on_applied(Height(1), Hash::ZERO);
@@ -206,7 +221,7 @@ fn blocks_that_come_late_while_another_is_asked_are_used_too() {
     let _ = slow.on_timer(ReconcileTimer::Retry);
     assert_eq!(slow.on_ack(node("B"), &ack(5))[1..], fetches("B", 1, 5));
     let late = blocks(1..=3);
-    assert_eq!(slow.on_blocks(node("C"), late.clone()), [act(ReconcileAction::Deliver(late.blocks))]);
+    assert_eq!(slow.on_blocks(node("C"), late.clone()), [delivers(&late)]);
     assert_eq!(slow.on_blocks(node("B"), blocks(1..=5)).len(), 1, "B's are still awaited");
 }
 
@@ -226,7 +241,7 @@ fn blocks_that_were_learnt_meanwhile_are_no_fault_of_those_that_follow() {
     let _ = zombie.on_ack(node("C"), &ack(5));
     let _ = zombie.on_applied(Height(2), Hash::ZERO);
     let effects = zombie.on_blocks(node("C"), blocks(1..=4));
-    assert_eq!(effects, [act(ReconcileAction::Deliver(blocks(3..=4).blocks)), request("C", 5, 5)]);
+    assert_eq!(effects, [delivers(&blocks(3..=4)), request("C", 5, 5)]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use paxos_banking::actors::message::Outgoing;
 use paxos_banking::ledger::{Block, LogOffer};
-use paxos_banking::paxos::{Message, NackKind};
+use paxos_banking::paxos::{Message, NackKind, SentBlock};
 use serde_json::{Value, json};
 
 /// A message as it passed: `A > B  PREPARE           ballot 1.A, height 1`.
@@ -48,15 +48,17 @@ fn contents(message: &Message) -> String {
             format!("holds {}, tip {}", held.join(", "), ack.tip.short())
         }
         Message::BlocksRequest(request) => format!("{} to {}", request.from, request.to),
-        Message::BlocksResponse(response) => {
-            response.blocks.iter().map(|one| block(one)).collect::<Vec<_>>().join("; ")
-        }
+        Message::BlocksResponse(response) => response.blocks.iter().map(sent).collect::<Vec<_>>().join("; "),
         Message::Hello(_) | Message::Refused(_) | Message::ReconcileRequest(_) => String::new(),
     }
 }
 
 fn block(block: &Block) -> String {
     format!("block {} {} with {}", block.height(), block.hash().short(), entries_text(block.entry_count()))
+}
+
+fn sent(one: &SentBlock) -> String {
+    one.block().map_or_else(|error| format!("no block {}: {error}", one.height()), |one| block(&one))
 }
 
 /// So many entries.

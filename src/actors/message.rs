@@ -4,8 +4,8 @@
 mod reads;
 
 pub use reads::{
-    AccountView, BankView, BlocksRead, Collect, Collected, ReadAccount, ReadBank, ReadBlocks, ReadHead, ReadLog,
-    ReadTrace, StoreView,
+    AccountView, BankView, BlocksRead, BlocksReader, Collect, Collected, ReadAccount, ReadBank, ReadBlocks, ReadHead,
+    ReadLog, ReadTrace, StoreView, StoredRead,
 };
 
 use std::collections::{BTreeMap, BTreeSet};

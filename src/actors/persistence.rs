@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-use super::message::{CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView};
+use super::message::{
+    BlocksReader, CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView,
+};
 use super::task::next_turn;
 use crate::effect::{HaltReason, Record};
-use crate::store::{Head, Journal, Plan, StoreError, StoreHost};
+use crate::store::{Head, Journal, Plan, StoreError, StoreFuture, StoreHost};
 
 /// Bounds and delays of Persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,26 +111,44 @@ impl PersistenceActor {
                 acks.push((persist.reply_to, persist.ticket));
             }
             self.write_records(records, acks, ctx);
-        } else if let Some(ReadBlocks { mut request, bytes_max, reply_to }) = self.reads.pop_front() {
+        } else if let Some(ReadBlocks { mut request, bytes_max, reader }) = self.reads.pop_front() {
             self.passed = 0;
             // Nothing is being written now, so the head is what is durable. Beyond it there is nothing to find missing.
             request.to = request.to.min(self.journal.head().height);
             self.reading = true;
-            let read = self.store.read_blocks(request, bytes_max).into_actor(self);
-            let done = read.map(move |blocks, actor, ctx| {
-                actor.reading = false;
-                if let Err(error) = blocks.as_ref()
-                    && !error.may_be_retried()
-                {
-                    actor.halt(error);
+            match reader {
+                BlocksReader::Blocks(reader) => {
+                    let read = self.store.read_blocks(request, bytes_max);
+                    self.tell_when_read(read, reader, ctx);
                 }
-                drop(reply_to.send(blocks));
-                actor.proceed(ctx);
-            });
-            ctx.spawn(done);
+                BlocksReader::Stored(reader) => {
+                    let read = self.store.read_stored(request, bytes_max);
+                    self.tell_when_read(read, reader, ctx);
+                }
+            }
         } else if self.journal.is_saving() {
             self.write_records(Vec::new(), Vec::new(), ctx);
         }
+    }
+
+    fn tell_when_read<T: 'static>(
+        &self,
+        read: StoreFuture<T>,
+        reader: oneshot::Sender<Result<T, StoreError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let done = read.into_actor(self).map(move |blocks, actor, ctx| {
+            actor.reading = false;
+            if let Err(error) = blocks.as_ref()
+                && !error.may_be_retried()
+            {
+                actor.halt(error);
+            }
+            // Whoever went away needs none.
+            drop(reader.send(blocks));
+            actor.proceed(ctx);
+        });
+        ctx.spawn(done);
     }
 
     fn write_records(&mut self, records: Vec<Record>, acks: Vec<(Recipient<Durable>, u64)>, ctx: &mut Context<Self>) {

@@ -9,8 +9,8 @@ use super::super::probe::{Probes, Seen, ballot, bank, chain, node, recovered};
 use super::*;
 use crate::effect::Record;
 use crate::ledger::{Block, Checkpoint, Memory, SettledAt};
-use crate::paxos::BlocksRequest;
-use crate::store::{Disk, RecoverOptions, Recovered, Store, StoreFuture, Stream, Write};
+use crate::paxos::{BlocksRequest, SentBlock};
+use crate::store::{Disk, RecoverOptions, Recovered, Store, Stream, Write};
 use crate::types::{Epoch, Height, Incarnation, Seq};
 
 const RETRY: Duration = Duration::from_secs(10);
@@ -75,6 +75,11 @@ impl StoreHost for Script {
         self.0.borrow_mut().reads.push((request, Some(reply_to)));
         Box::pin(async { reply.await.expect("the test ends every call") })
     }
+
+    fn read_stored(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<SentBlock>> {
+        let read = self.read_blocks(request, bytes_max);
+        Box::pin(async { Ok(read.await?.into_iter().map(SentBlock::Known).collect()) })
+    }
 }
 
 struct Fixture {
@@ -106,7 +111,8 @@ impl Fixture {
     fn read(&self, to: u64) -> oneshot::Receiver<BlocksRead> {
         let (reply_to, reply) = oneshot::channel();
         let request = BlocksRequest { from: Height(1), to: Height(to) };
-        self.persistence.do_send(ReadBlocks { request, bytes_max: 1_000, reply_to });
+        let reader = BlocksReader::Blocks(reply_to);
+        self.persistence.do_send(ReadBlocks { request, bytes_max: 1_000, reader });
         reply
     }
 }
@@ -300,6 +306,15 @@ async fn a_read_waits_for_the_write_under_way_and_for_those_that_wait() {
     fixture.script.end_read(Ok(chain(2)));
     fixture.probes.see_nothing().await;
     assert_eq!(reply.try_recv().unwrap(), Ok(chain(2)));
+    // Who sends them on gets as many, in turn.
+    let (reader, mut stored) = oneshot::channel();
+    let request = BlocksRequest { from: Height(1), to: Height(2) };
+    fixture.persistence.do_send(ReadBlocks { request, bytes_max: 1_000, reader: BlocksReader::Stored(reader) });
+    fixture.probes.see_nothing().await;
+    fixture.script.end_read(Ok(chain(2)));
+    fixture.probes.see_nothing().await;
+    let sent = chain(2).into_iter().map(SentBlock::Known).collect();
+    assert_eq!(stored.try_recv().unwrap(), Ok(sent));
 }
 
 #[actix_rt::test]

@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 
 use super::links::{Inboxes, Links};
 use super::message::{
-    Admitted, Answers, Applied, Apply, BlocksRead, CollectionDone, CompareTip, Compose, Composed, Delivered, Durable,
+    Admitted, Answers, Applied, Apply, BlocksReader, CollectionDone, CompareTip, Compose, Composed, Delivered, Durable,
     Examine, Examined, Fetched, Gap, Halt, HelloHeard, LinkChanged, Outgoing, Overtaken, Persist, Proposed, ReadBlocks,
-    Ready, Settle, Transmit, Voted, Witness,
+    Ready, Settle, StoredRead, Transmit, Voted, Witness,
 };
 use crate::effect::Record;
 use crate::ledger::{Action, Bank, Block, Genesis, Operation, Run};
@@ -89,7 +89,7 @@ delivered! {
 struct Log {
     seen: BTreeMap<Option<NodeId>, Vec<Seen>>,
     writes: VecDeque<(Recipient<Durable>, u64)>,
-    reads: VecDeque<oneshot::Sender<BlocksRead>>,
+    reads: VecDeque<oneshot::Sender<StoredRead>>,
 }
 
 /// One mailbox: of all roles of this node together (so that the order between them is kept), or of one peer.
@@ -128,9 +128,10 @@ impl Handler<Persist> for Probe {
 impl Handler<ReadBlocks> for Probe {
     type Result = ();
 
-    fn handle(&mut self, ReadBlocks { request, bytes_max, reply_to }: ReadBlocks, _: &mut Context<Self>) {
+    fn handle(&mut self, ReadBlocks { request, bytes_max, reader }: ReadBlocks, _: &mut Context<Self>) {
         self.saw(Seen::ReadBlocks(request, bytes_max));
-        self.log.borrow_mut().reads.push_back(reply_to);
+        let BlocksReader::Stored(reader) = reader else { unreachable!("who sends blocks on does not look into them") };
+        self.log.borrow_mut().reads.push_back(reader);
     }
 }
 
@@ -226,7 +227,7 @@ impl Probes {
     }
 
     /// The answer to the oldest read that waits.
-    pub(crate) fn answer_read(&self, blocks: BlocksRead) {
+    pub(crate) fn answer_read(&self, blocks: StoredRead) {
         let reply_to = self.log.borrow_mut().reads.pop_front().expect("a read that waits");
         reply_to.send(blocks).expect("a reader that waits");
     }

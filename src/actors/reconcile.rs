@@ -3,7 +3,6 @@
 //! for what it fetched.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
@@ -12,13 +11,12 @@ use tracing::{info, warn};
 
 use super::links::Links;
 use super::message::{
-    Admitted, Applied, BlocksRead, CompareTip, Delivered, Durable, Fetched, Gap, Halt, HelloHeard, LinkChanged,
-    Persist, ROLE_MAILBOX, ReadBlocks, Ready, Stop,
+    Admitted, Applied, BlocksReader, CompareTip, Delivered, Durable, Fetched, Gap, Halt, HelloHeard, LinkChanged,
+    Persist, ROLE_MAILBOX, ReadBlocks, Ready, Stop, StoredRead,
 };
 use super::outbox::Outbox;
 use crate::effect::Effect;
-use crate::ledger::Block;
-use crate::paxos::{BlocksRequest, BlocksResponse, Message, ReconcileAck, ReconcileRequest};
+use crate::paxos::{BlocksRequest, BlocksResponse, Message, ReconcileAck, ReconcileRequest, SentBlock};
 use crate::reconcile::{Reconcile, ReconcileAction, ReconcileTimer, Standing};
 use crate::types::{Height, NodeId};
 
@@ -71,7 +69,7 @@ pub struct ReconcileActor {
 struct Ahead {
     peer: NodeId,
     from: Height,
-    blocks: oneshot::Receiver<BlocksRead>,
+    blocks: oneshot::Receiver<StoredRead>,
 }
 
 impl ReconcileActor {
@@ -124,14 +122,15 @@ impl ReconcileActor {
         ctx.spawn(answer);
     }
 
-    fn read(&self, request: BlocksRequest) -> Option<oneshot::Receiver<BlocksRead>> {
+    fn read(&self, request: BlocksRequest) -> Option<oneshot::Receiver<StoredRead>> {
         let (reply_to, blocks) = oneshot::channel();
-        let read = ReadBlocks { request, bytes_max: self.timing.frame_bytes_max, reply_to };
+        let reader = BlocksReader::Stored(reply_to);
+        let read = ReadBlocks { request, bytes_max: self.timing.frame_bytes_max, reader };
         self.ports.blocks.try_send(read).ok().map(|()| blocks)
     }
 
     /// A peer gets these blocks of those that it asked for, and will want the others.
-    fn read_ahead(&mut self, peer: NodeId, request: BlocksRequest, served: &[Arc<Block>]) {
+    fn read_ahead(&mut self, peer: NodeId, request: BlocksRequest, served: &[SentBlock]) {
         let next = served.last().map(|block| block.height().next()).filter(|next| *next <= request.to);
         let read = next.and_then(|from| Some((from, self.read(BlocksRequest { from, ..request })?)));
         if let Some((from, blocks)) = read {

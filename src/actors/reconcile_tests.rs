@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use actix::Addr;
 
 use super::super::probe::{Probes, Seen, chain, from, genesis, node, to};
 use super::*;
 use crate::effect::{HaltReason, Record};
+use crate::ledger::Block;
 use crate::store::StoreError;
 use crate::types::{Hash, Incarnation};
 
@@ -43,6 +46,11 @@ fn asked(peer: &str) -> Seen {
 
 fn ack(height: u64, tip: Hash) -> ReconcileAck {
     ReconcileAck { held: vec![(Height(0), Height(height))], tip }
+}
+
+/// As a store holds them.
+fn sent(blocks: &[Arc<Block>]) -> Vec<SentBlock> {
+    blocks.iter().map(|block| SentBlock::Stored(block.height(), block.bytes().into())).collect()
 }
 
 fn blocks(from: u64, to: u64) -> BlocksRequest {
@@ -106,13 +114,13 @@ async fn a_zombie_fetches_what_it_missed_from_the_longest_chain_and_is_ready_onc
     probes.see([CompareTip(node("C"), Height(3), long).into(), to("C", Message::BlocksRequest(blocks(1, 3)))]).await;
     zombie.do_send(from("B", ack(2, short)));
     probes.see([CompareTip(node("B"), Height(2), short).into()]).await;
-    zombie.do_send(from("C", BlocksResponse { blocks: chain[..2].to_vec() }));
+    zombie.do_send(from("C", BlocksResponse { blocks: sent(&chain[..2]) }));
     let more = to("C", Message::BlocksRequest(blocks(3, 3)));
     probes.see([Fetched(chain[..2].to_vec()).into(), more]).await;
     zombie.do_send(Applied(chain[0].clone()));
     zombie.do_send(Applied(chain[1].clone()));
     probes.see_nothing().await;
-    zombie.do_send(from("C", BlocksResponse { blocks: chain[2..].to_vec() }));
+    zombie.do_send(from("C", BlocksResponse { blocks: sent(&chain[2..]) }));
     probes.see([Fetched(chain[2..].to_vec()).into()]).await;
     zombie.do_send(Applied(chain[2].clone()));
     probes.see([Ready.into()]).await;
@@ -192,8 +200,8 @@ async fn blocks_are_served_from_the_store_up_to_the_own_height() {
     // Whatever else is going on, a read that takes its time holds up nothing.
     reconcile.do_send(from("C", ReconcileRequest {}));
     probes.see([to("C", Message::ReconcileAck(ack(2, chain[1].hash())))]).await;
-    probes.answer_read(Ok(chain.clone()));
-    probes.see([to("B", Message::BlocksResponse(BlocksResponse { blocks: chain }))]).await;
+    probes.answer_read(Ok(sent(&chain)));
+    probes.see([to("B", Message::BlocksResponse(BlocksResponse { blocks: sent(&chain) }))]).await;
 }
 
 #[actix_rt::test]
@@ -214,10 +222,10 @@ async fn the_next_blocks_are_read_while_a_peer_has_those_before() {
     let probes = Probes::start();
     let (reconcile, chain) = (reconcile(&probes, true), chain(5));
     chain.iter().for_each(|block| reconcile.do_send(Applied(block.clone())));
-    let response = |blocks: &[Arc<Block>]| Message::BlocksResponse(BlocksResponse { blocks: blocks.to_vec() });
+    let response = |blocks: &[Arc<Block>]| Message::BlocksResponse(BlocksResponse { blocks: sent(blocks) });
     reconcile.do_send(from("B", blocks(1, 4)));
     probes.see([Seen::ReadBlocks(blocks(1, 4), FRAME)]).await;
-    probes.answer_read(Ok(chain[..2].to_vec()));
+    probes.answer_read(Ok(sent(&chain[..2])));
     probes.see([Seen::ReadBlocks(blocks(3, 4), FRAME), to("B", response(&chain[..2]))]).await;
     // What another peer asks for, and what this one asks for again, is read for it.
     reconcile.do_send(from("C", blocks(3, 4)));
@@ -227,11 +235,11 @@ async fn the_next_blocks_are_read_while_a_peer_has_those_before() {
     // It may be asked for before it is read, and for less of it than was read.
     reconcile.do_send(from("B", blocks(3, 3)));
     probes.see_nothing().await;
-    probes.answer_read(Ok(chain[2..4].to_vec()));
+    probes.answer_read(Ok(sent(&chain[2..4])));
     probes.see([to("B", response(&chain[2..3]))]).await;
-    probes.answer_read(Ok(chain[2..4].to_vec()));
+    probes.answer_read(Ok(sent(&chain[2..4])));
     probes.see([to("C", response(&chain[2..4]))]).await;
-    probes.answer_read(Ok(chain[..1].to_vec()));
+    probes.answer_read(Ok(sent(&chain[..1])));
     probes.see([to("B", response(&chain[..1]))]).await;
     // It is used once.
     reconcile.do_send(from("B", blocks(3, 4)));
@@ -245,7 +253,7 @@ async fn what_was_read_for_a_peer_whose_link_broke_is_let_go() {
     chain.iter().for_each(|block| reconcile.do_send(Applied(block.clone())));
     reconcile.do_send(from("B", blocks(1, 2)));
     probes.see([Seen::ReadBlocks(blocks(1, 2), FRAME)]).await;
-    probes.answer_read(Ok(chain[..1].to_vec()));
+    probes.answer_read(Ok(sent(&chain[..1])));
     probes.seen().await;
     reconcile.do_send(LinkChanged { peer: node("B"), up: false, votes: false });
     reconcile.do_send(from("B", blocks(2, 2)));

@@ -20,8 +20,8 @@ use crate::actors::board::ReadStatus;
 use crate::actors::client_connection::ClientPorts;
 pub use crate::actors::links::LinkPort;
 use crate::actors::message::{
-    Answers, BankView, BlocksRead, CloseStore, Collect, Collected, Happened, NodeEvent, Outgoing, ReadBank, ReadBlocks,
-    SettleNow, Stop, Submit, SubmitOpening,
+    Answers, BankView, BlocksRead, BlocksReader, CloseStore, Collect, Collected, Happened, NodeEvent, Outgoing,
+    ReadBank, ReadBlocks, SettleNow, Stop, Submit, SubmitOpening,
 };
 use crate::actors::persistence::PersistenceTiming;
 use crate::actors::proposer::ProposerTiming;
@@ -242,7 +242,8 @@ impl Node {
     /// [`NotRunning`]; inside, what the store says.
     pub async fn blocks(&self, from: Height, to: Height, bytes_max: usize) -> Result<BlocksRead, NotRunning> {
         let (reply_to, blocks) = oneshot::channel();
-        let read = ReadBlocks { request: BlocksRequest { from, to }, bytes_max, reply_to };
+        let (request, reader) = (BlocksRequest { from, to }, BlocksReader::Blocks(reply_to));
+        let read = ReadBlocks { request, bytes_max, reader };
         self.persistence.send(read).await.map_err(|_| NotRunning(self.id))?;
         blocks.await.map_err(|_| NotRunning(self.id))
     }

@@ -1,11 +1,12 @@
 //! The messages between nodes. Each carries only what is durable at its sender (R3).
 
+use std::hash;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::effect::Slot;
-use crate::ledger::{Block, EntryFault, LogOffer};
+use crate::ledger::{Block, BlockBytesError, EntryFault, LogOffer};
 use crate::types::{Ballot, CollectionNumber, Epoch, Hash, Height, Incarnation, NodeId, Seq};
 
 /// Version of the protocol between nodes; a node refuses a peer with another one.
@@ -154,7 +155,71 @@ pub struct BlocksRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BlocksResponse {
     /// In height order, without a gap.
-    pub blocks: Vec<Arc<Block>>,
+    pub blocks: Vec<SentBlock>,
+}
+
+/// A block on its way to a peer. Two are equal where their bytes are.
+#[derive(Clone, Debug)]
+pub enum SentBlock {
+    /// One that was looked into: it was received.
+    Known(Arc<Block>),
+    /// As the store holds it at this height. The record was whole; who gets the block looks into it anyhow.
+    Stored(Height, Arc<[u8]>),
+}
+
+impl SentBlock {
+    /// The height that its sender says.
+    pub fn height(&self) -> Height {
+        match self {
+            Self::Known(block) => block.height(),
+            Self::Stored(height, _) => *height,
+        }
+    }
+
+    /// Its encoded form.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Known(block) => block.bytes(),
+            Self::Stored(_, bytes) => bytes,
+        }
+    }
+
+    /// The block, once somebody has looked into it.
+    ///
+    /// # Errors
+    /// As [`Block::from_bytes`].
+    pub fn block(&self) -> Result<Arc<Block>, BlockBytesError> {
+        match self {
+            Self::Known(block) => Ok(block.clone()),
+            Self::Stored(_, bytes) => Block::from_bytes(bytes).map(Arc::new),
+        }
+    }
+}
+
+impl PartialEq for SentBlock {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for SentBlock {}
+
+impl hash::Hash for SentBlock {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
+    }
+}
+
+impl Serialize for SentBlock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for SentBlock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(deserializer).map(Self::Known)
+    }
 }
 
 /// What the sender of a HELLO has seen of its receiver (R11, R13). All of it was durable there when it was seen.

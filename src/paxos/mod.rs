@@ -12,6 +12,6 @@ pub use acceptor::{Acceptor, AcceptorAction, PrepareView, Verdict};
 pub use learner::{Learner, LearnerAction};
 pub use message::{
     Accept, Accepted, BlocksRequest, BlocksResponse, Commit, EntryFailed, Hello, Idle, KnownOfYou, Message, Nack,
-    NackKind, Prepare, Promise, ReconcileAck, ReconcileRequest, Refused,
+    NackKind, Prepare, Promise, ReconcileAck, ReconcileRequest, Refused, SentBlock,
 };
 pub use proposer::{CollectionOutcome, Proposer, ProposerAction, ProposerTimer};

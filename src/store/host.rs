@@ -8,9 +8,9 @@ use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::{Plan, RecoverOptions, Recovered, Store, StoreError, read_blocks, recover};
+use super::{Plan, RecoverOptions, Recovered, Store, StoreError, read_blocks, read_stored, recover};
 use crate::ledger::Block;
-use crate::paxos::BlocksRequest;
+use crate::paxos::{BlocksRequest, SentBlock};
 use crate::types::Epoch;
 
 /// What became of one call of a store.
@@ -30,6 +30,8 @@ pub trait StoreHost: 'static {
     }
     /// Reads blocks of the chain, about `bytes_max` bytes of them and at least one.
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>>;
+    /// Reads as many, to be sent on as they are stored.
+    fn read_stored(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<SentBlock>>;
 }
 
 /// A call; in place of the store it gets why no call can be carried out any more.
@@ -157,6 +159,10 @@ impl StoreHost for StoreThread {
 
     fn read_blocks(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<Arc<Block>>> {
         self.call(move |store| read_blocks(store, request.from, request.to, bytes_max))
+    }
+
+    fn read_stored(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<SentBlock>> {
+        self.call(move |store| read_stored(store, request.from, request.to, bytes_max))
     }
 }
 

@@ -30,7 +30,7 @@ pub use host::{StoreFuture, StoreHost, StoreThread};
 pub use journal::{Accepted, Head, Journal, Saved};
 pub use memory::{Disk, Fault, MemoryStore};
 pub use plan::Plan;
-pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, recover};
+pub use recover::{RecoverOptions, Recovered, check_owner, read_blocks, read_stored, recover};
 pub use redb::RedbStore;
 pub use redis::{
     ArchivedRedis, RedisAddress, RedisCredentials, RedisMemory, RedisPlace, RedisStore, RedisTls, RedisTlsError,

@@ -177,7 +177,15 @@ pub fn decode<T: DeserializeOwned>(key: &str, kind: Kind, bytes: &[u8]) -> Resul
 /// # Errors
 /// As [`decode`].
 pub fn decode_block(key: &str, bytes: &[u8]) -> Result<Block, StoreError> {
-    Block::from_bytes(payload(key, Kind::Block, bytes)?).map_err(|error| StoreError::corrupt(key, error.to_string()))
+    Block::from_bytes(block_bytes(key, bytes)?).map_err(|error| StoreError::corrupt(key, error.to_string()))
+}
+
+/// The bytes of the block stored under `key`, which are what was once stored there; nobody has looked into them.
+///
+/// # Errors
+/// As [`decode`].
+pub fn block_bytes<'a>(key: &str, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    payload(key, Kind::Block, bytes)
 }
 
 fn payload<'a>(key: &str, kind: Kind, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {

@@ -10,6 +10,7 @@ use super::replay::{Replay, Replayed};
 use super::{Store, StoreError, Stream, field};
 use crate::effect::{Record, Slot};
 use crate::ledger::{Bank, Block, Genesis, HomeStart, Memory, Operation};
+use crate::paxos::SentBlock;
 use crate::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, TransferId};
 
 /// How much of a stream is in memory at once while it is loaded.
@@ -141,22 +142,51 @@ pub fn read_blocks(
     to: Height,
     bytes_max: usize,
 ) -> Result<Vec<Arc<Block>>, StoreError> {
+    let mut tip = None;
+    read_chain(store, from, to, bytes_max, |id, bytes| {
+        let block = decode_block(id, &bytes)?;
+        if tip.replace(block.hash()).is_some_and(|parent| parent != block.parent()) {
+            return Err(StoreError::corrupt(Stream::Chain.key(id), "it does not follow on the block before it"));
+        }
+        Ok(Arc::new(block))
+    })
+}
+
+/// The same, for a peer that looks into them itself: here they are only what was once stored.
+///
+/// # Errors
+/// As [`read_blocks`], but not of what only shows in a block.
+pub fn read_stored(
+    store: &mut dyn Store,
+    from: Height,
+    to: Height,
+    bytes_max: usize,
+) -> Result<Vec<SentBlock>, StoreError> {
+    read_chain(store, from, to, bytes_max, |id, bytes| {
+        let bytes = record::block_bytes(&Stream::Chain.key(id), &bytes)?;
+        Ok(SentBlock::Stored(Height(id), bytes.into()))
+    })
+}
+
+fn read_chain<T>(
+    store: &mut dyn Store,
+    from: Height,
+    to: Height,
+    bytes_max: usize,
+    mut take: impl FnMut(u64, Vec<u8>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
     // Genesis is no block: everybody has it from the configuration.
     let from = from.max(Height(1));
     if from > to {
         return Ok(Vec::new());
     }
-    let mut blocks: Vec<Arc<Block>> = Vec::new();
+    let mut blocks = Vec::new();
     for (id, bytes) in store.read(Stream::Chain, from.0, to.0, bytes_max)? {
         let expected = from.0 + blocks.len() as u64;
         if id != expected {
             return Err(StoreError::missing(Stream::Chain.key(expected)));
         }
-        let block = decode_block(id, &bytes)?;
-        if blocks.last().is_some_and(|parent| parent.hash() != block.parent()) {
-            return Err(StoreError::corrupt(Stream::Chain.key(id), "it does not follow on the block before it"));
-        }
-        blocks.push(Arc::new(block));
+        blocks.push(take(id, bytes)?);
     }
     if blocks.is_empty() {
         return Err(StoreError::missing(Stream::Chain.key(from.0)));

@@ -12,7 +12,7 @@ use paxos_banking::ledger::{
 };
 use paxos_banking::paxos::{
     Accept, Acceptor, AcceptorAction, BlocksResponse, Learner, LearnerAction, Message, Prepare, PrepareView, Proposer,
-    ProposerAction, ProposerTimer, Verdict,
+    ProposerAction, ProposerTimer, SentBlock, Verdict,
 };
 use paxos_banking::reconcile::{Reconcile, ReconcileAction, ReconcileTimer};
 use paxos_banking::types::{Ballot, CollectionNumber, Height, Incarnation, NodeId, Seq};
@@ -484,7 +484,7 @@ impl Node {
             ReconcileAction::Serve(to, request) => {
                 let first = usize::try_from(request.from.0).unwrap() - 1;
                 let last = usize::try_from(request.to.0).unwrap().min(first + 3);
-                let blocks = self.disk.chain[first..last].to_vec();
+                let blocks = self.disk.chain[first..last].iter().cloned().map(SentBlock::Known).collect();
                 self.send(to, Message::BlocksResponse(BlocksResponse { blocks }));
             }
             ReconcileAction::Deliver(blocks) => {

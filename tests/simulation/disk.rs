@@ -10,12 +10,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::Block;
-use paxos_banking::paxos::BlocksRequest;
+use paxos_banking::paxos::{BlocksRequest, SentBlock};
 use paxos_banking::store::memory::Image;
 use paxos_banking::store::record::{self, Kind};
 use paxos_banking::store::{
     Disk, Head, MemoryStore, Plan, RecoverOptions, Recovered, Store, StoreError, StoreFuture, StoreHost, Stream, Write,
-    field, read_blocks, recover,
+    field, read_blocks, read_stored, recover,
 };
 use paxos_banking::types::{Epoch, NodeId};
 use tokio::sync::mpsc;
@@ -346,6 +346,15 @@ impl StoreHost for SimHost {
         async move {
             tokio::time::sleep(delay).await;
             read_blocks(&mut store, request.from, request.to, bytes_max)
+        }
+        .boxed_local()
+    }
+
+    fn read_stored(&mut self, request: BlocksRequest, bytes_max: usize) -> StoreFuture<Vec<SentBlock>> {
+        let (mut store, delay) = (self.store.clone(), self.delay());
+        async move {
+            tokio::time::sleep(delay).await;
+            read_stored(&mut store, request.from, request.to, bytes_max)
         }
         .boxed_local()
     }

@@ -256,7 +256,8 @@ impl Record {
         let hello = match message {
             Message::Hello(hello) => hello,
             Message::BlocksResponse(response) if self.fetching.contains(&(to, from)) => {
-                let own = response.blocks.iter().filter_map(|block| block.run_of(to));
+                let blocks: Vec<_> = response.blocks.iter().map(|block| block.block().unwrap()).collect();
+                let own = blocks.iter().filter_map(|block| block.run_of(to));
                 let more = own.flat_map(|run| run.entries()).any(|entry| entry.seq > head.log_last);
                 let fits = response.blocks.first().is_some_and(|block| block.height() <= head.height.next());
                 if self.gone_back.contains(&to) && more && fits {
@@ -455,7 +456,7 @@ fn digest(message: &Message, hasher: &mut DefaultHasher) {
         Message::Accept(accept) => (accept.ballot, Block::hash(&accept.block)).hash(hasher),
         Message::Commit(commit) => (commit.height, commit.hash, commit.block.is_some()).hash(hasher),
         Message::BlocksResponse(response) => {
-            response.blocks.iter().for_each(|block| Block::hash(block).hash(hasher));
+            response.blocks.iter().for_each(|block| Block::hash(&block.block().unwrap()).hash(hasher));
         }
         other => other.hash(hasher),
     }

@@ -1,6 +1,6 @@
 //! No damage goes unnoticed: each is found when the store is loaded, and named (R13).
 
-use paxos_banking::store::{StoreError, Stream, audit, read_blocks, recover};
+use paxos_banking::store::{StoreError, Stream, audit, read_blocks, read_stored, recover};
 use paxos_banking::types::{Hasher, Height};
 
 use crate::bench::{Bench, dump, on_every_store};
@@ -52,6 +52,7 @@ fn r13_every_flipped_byte_of_every_record_is_found_and_named() {
                     let mut store = bench.open().unwrap();
                     expect_corrupt(read_blocks(&mut *store, Height(1), Height(3), 1 << 20), &key, "served");
                     expect_corrupt(read_blocks(&mut *store, Height(height), Height(3), 0), &key, "served");
+                    expect_corrupt(read_stored(&mut *store, Height(1), Height(3), 1 << 20), &key, "sent on");
                 }
             }
             bench.put(&key, Some(intact));
@@ -153,6 +154,7 @@ fn r13_a_gap_in_what_is_served_is_found_and_named() {
         let mut store = bench.open().unwrap();
         for from in [1, 2] {
             expect_corrupt(read_blocks(&mut *store, Height(from), Height(3), 1 << 20), "chain/2", "served");
+            expect_corrupt(read_stored(&mut *store, Height(from), Height(3), 1 << 20), "chain/2", "sent on");
         }
     });
 }

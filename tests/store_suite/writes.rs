@@ -1,8 +1,9 @@
 //! What a write guarantees, and what a restart after it gives back.
 
 use paxos_banking::effect::{Record, Slot};
+use paxos_banking::paxos::SentBlock;
 use paxos_banking::store::{
-    Disk, Fault, Journal, RecoverOptions, Store, StoreError, Stream, Write, read_blocks, recover,
+    Disk, Fault, Journal, RecoverOptions, Store, StoreError, Stream, Write, read_blocks, read_stored, recover,
 };
 use paxos_banking::types::{Amount, Epoch, Height, Incarnation, Seq};
 
@@ -260,6 +261,9 @@ fn blocks_are_read_in_bounded_parts_that_follow_on_each_other() {
         run_script(&mut *store);
         let mut heights = |from, to, bytes_max| -> Vec<u64> {
             let blocks = read_blocks(&mut *store, Height(from), Height(to), bytes_max).unwrap();
+            let stored = read_stored(&mut *store, Height(from), Height(to), bytes_max).unwrap();
+            assert_eq!(stored, blocks.iter().cloned().map(SentBlock::Known).collect::<Vec<_>>());
+            assert!(stored.iter().zip(&blocks).all(|(stored, block)| stored.height() == block.height()));
             blocks.iter().map(|block| block.height().0).collect()
         };
         assert_eq!(heights(1, 3, usize::MAX), [1, 2, 3]);

@@ -7,7 +7,7 @@ use paxos_banking::ledger::{EntryFault, LogOffer};
 use paxos_banking::paxos::message::PROTOCOL_VERSION;
 use paxos_banking::paxos::{
     Accept, Accepted, BlocksRequest, BlocksResponse, Commit, EntryFailed, Hello, Idle, KnownOfYou, Message, Nack,
-    NackKind, Prepare, Promise, ReconcileAck, ReconcileRequest, Refused,
+    NackKind, Prepare, Promise, ReconcileAck, ReconcileRequest, Refused, SentBlock,
 };
 use paxos_banking::types::{CollectionNumber, Epoch, Height, Incarnation, Seq};
 
@@ -89,7 +89,7 @@ fn messages() -> Vec<Example> {
         ReconcileAck: "peer.r_ack" => Message::ReconcileAck(ReconcileAck { held, tip: hash }),
         BlocksRequest: "peer.r_blocks_req" => Message::BlocksRequest(BlocksRequest { from: Height(1), to: height }),
         BlocksResponse: "peer.r_blocks_resp" => Message::BlocksResponse(BlocksResponse {
-            blocks: vec![Arc::new(block_1()), block],
+            blocks: vec![SentBlock::Known(Arc::new(block_1())), SentBlock::Known(block)],
         }),
     })
 }

@@ -12,7 +12,7 @@ use super::socket::within;
 use super::{Service, failure, stopped};
 use crate::actors::board::ReadStatus;
 use crate::actors::message::{
-    AccountView, Collect, Collected, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StoreView,
+    AccountView, BlocksReader, Collect, Collected, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StoreView,
 };
 use crate::ledger::{Approval, Block, Entry, Trace, Verdict};
 use crate::paxos::BlocksRequest;
@@ -198,7 +198,8 @@ impl Service {
     /// Blocks that the chain has: about a page of them, from the first on.
     async fn blocks(&self, from: Height, to: Height) -> Result<Vec<Arc<Block>>, Failure> {
         let (reply_to, blocks) = oneshot::channel();
-        let read = ReadBlocks { request: BlocksRequest { from, to }, bytes_max: CHAIN_PAGE_BYTES, reply_to };
+        let (request, reader) = (BlocksRequest { from, to }, BlocksReader::Blocks(reply_to));
+        let read = ReadBlocks { request, bytes_max: CHAIN_PAGE_BYTES, reader };
         self.ports.blocks.send(read).await.map_err(|_| stopped())?;
         reply(blocks, PATIENCE).await?.map_err(|error| failure(FailureCode::Store, error.to_string()))
     }

@@ -7,7 +7,7 @@ use actix::Message as ActixMessage;
 use tokio::sync::oneshot;
 
 use crate::ledger::{Block, Entry, Trace};
-use crate::paxos::BlocksRequest;
+use crate::paxos::{BlocksRequest, SentBlock};
 use crate::store::{Head, StoreError};
 use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
 
@@ -101,6 +101,18 @@ pub struct Collected {
 /// What a reader of blocks is answered.
 pub type BlocksRead = Result<Vec<Arc<Block>>, StoreError>;
 
+/// What a reader is answered who sends them on.
+pub type StoredRead = Result<Vec<SentBlock>, StoreError>;
+
+/// Who reads blocks, and how they are wanted.
+#[derive(Debug)]
+pub enum BlocksReader {
+    /// Looked into.
+    Blocks(oneshot::Sender<BlocksRead>),
+    /// To be sent on as they are stored.
+    Stored(oneshot::Sender<StoredRead>),
+}
+
 /// Asks Persistence for blocks of the stored chain, as many as fit the size, from the first on.
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
@@ -110,7 +122,7 @@ pub struct ReadBlocks {
     /// About how many bytes at the most; at least one block comes.
     pub bytes_max: usize,
     /// The reader.
-    pub reply_to: oneshot::Sender<BlocksRead>,
+    pub reader: BlocksReader,
 }
 
 /// What the store certainly holds, and how it is.

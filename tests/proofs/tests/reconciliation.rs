@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use paxos_banking::effect::Effect;
 use paxos_banking::ledger::{Action, Bank, Block, Genesis, Operation, Run};
-use paxos_banking::paxos::{BlocksRequest, BlocksResponse, Learner, LearnerAction, Message, ReconcileAck};
+use paxos_banking::paxos::{BlocksRequest, BlocksResponse, Learner, LearnerAction, Message, ReconcileAck, SentBlock};
 use paxos_banking::reconcile::{Reconcile, ReconcileAction, ReconcileTimer, Standing};
 use paxos_banking::types::{AccountId, Amount, Hash, Height, Incarnation, NodeId};
 use proptest::collection::vec;
@@ -222,7 +222,7 @@ impl World {
                     _ if blocks.is_empty() => return,
                     _ => blocks.to_vec(),
                 };
-                Message::BlocksResponse(BlocksResponse { blocks })
+                Message::BlocksResponse(BlocksResponse { blocks: blocks.into_iter().map(SentBlock::Known).collect() })
             }
             (other, _) => panic!("{other:?}"),
         };

@@ -189,9 +189,10 @@ impl Local {
             Message::Nack(nack) => promised >= nack.promised && nack.height <= height,
             Message::Commit(commit) => self.hash_at(commit.height) == Some(commit.hash),
             Message::ReconcileAck(ack) => ack.height().is_some_and(|to| to <= height),
-            Message::BlocksResponse(response) => {
-                response.blocks.iter().all(|block| self.hash_at(block.height()) == Some(block.hash()))
-            }
+            Message::BlocksResponse(response) => response
+                .blocks
+                .iter()
+                .all(|block| self.hash_at(block.height()) == block.block().ok().map(|block| block.hash())),
             _ => true,
         }
     }

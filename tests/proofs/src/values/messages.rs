@@ -2,7 +2,7 @@
 
 use paxos_banking::paxos::{
     Accept, Accepted, BlocksRequest, BlocksResponse, Commit, EntryFailed, Hello, Idle, KnownOfYou, Message, Nack,
-    NackKind, Prepare, Promise, ReconcileAck, ReconcileRequest, Refused,
+    NackKind, Prepare, Promise, ReconcileAck, ReconcileRequest, Refused, SentBlock,
 };
 use paxos_banking::types::CollectionNumber;
 use proptest::collection::vec;
@@ -36,7 +36,9 @@ pub fn message() -> impl Strategy<Value = Message> {
         (vec((height(), height()), 0..4), hash())
             .prop_map(|(held, tip)| Message::ReconcileAck(ReconcileAck { held, tip })),
         (height(), height()).prop_map(|(from, to)| Message::BlocksRequest(BlocksRequest { from, to })),
-        vec(block(), 0..3).prop_map(|blocks| Message::BlocksResponse(BlocksResponse { blocks })),
+        vec(block(), 0..3).prop_map(|blocks| {
+            Message::BlocksResponse(BlocksResponse { blocks: blocks.into_iter().map(SentBlock::Known).collect() })
+        }),
     ]
 }
 
