@@ -322,3 +322,49 @@ impl Message {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+    use crate::ledger::{Action, Operation, Run};
+    use crate::types::Amount;
+
+    fn block(amount: u64) -> Arc<Block> {
+        let (from, to) = ("A".parse().unwrap(), "B".parse().unwrap());
+        let operation = Operation { id: 1.into(), action: Action::Transfer { from, to, amount: Amount::new(amount) } };
+        let run = Run { origin: "A".parse().unwrap(), first: Seq(1), operations: vec![operation] };
+        Arc::new(Block::new(Height(1), Hash::ZERO, Hash::ZERO, vec![run]).unwrap())
+    }
+
+    fn hashed(block: &SentBlock) -> u64 {
+        let mut hasher = hash::DefaultHasher::new();
+        hash::Hash::hash(block, &mut hasher);
+        hash::Hasher::finish(&hasher)
+    }
+
+    #[test]
+    fn a_block_that_is_sent_is_its_bytes_whether_somebody_looked_into_it_or_not() {
+        let [one, other] = [1, 2].map(|amount| {
+            let block = block(amount);
+            let stored = SentBlock::Stored(Height(1), block.bytes().into());
+            assert_eq!((stored.bytes(), stored.block().unwrap()), (block.bytes(), block.clone()));
+            let known = SentBlock::Known(block);
+            assert_eq!((known.height(), &known), (stored.height(), &stored));
+            let mut sent = Vec::new();
+            codec::encode_into(&mut sent, &stored);
+            assert!(matches!(codec::decode(&sent), Ok(SentBlock::Known(block)) if block == known.block().unwrap()));
+            assert_eq!(hashed(&known), hashed(&stored));
+            stored
+        });
+        assert_ne!(one, other);
+        assert_ne!(hashed(&one), hashed(&other));
+    }
+
+    #[test]
+    fn bytes_that_are_no_block_are_not_taken_for_one_where_they_arrive() {
+        let mut sent = Vec::new();
+        codec::encode_into(&mut sent, &SentBlock::Stored(Height(1), block(1).bytes()[1..].into()));
+        assert!(codec::decode::<SentBlock>(&sent).is_err());
+    }
+}
