@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler};
 use paxos_banking::actors::PersistenceActor;
 use paxos_banking::actors::message::{Durable, Halt, Persist};
 use paxos_banking::actors::persistence::PersistenceTiming;
-use paxos_banking::effect::Record;
+use paxos_banking::effect::{Record, Urgency};
 use paxos_banking::ledger::Genesis;
 use paxos_banking::store::{Disk, Fault, RecoverOptions, StoreThread, recover};
 use paxos_banking::types::{Amount, Ballot, Incarnation};
@@ -48,7 +48,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (heard, mut durable) = mpsc::unbounded_channel();
     let stand_in = StandIn(heard).start();
-    let timing = PersistenceTiming { retry_min: Duration::from_millis(1), retry_max: Duration::from_millis(1) };
+    let ms = Duration::from_millis(1);
+    let timing = PersistenceTiming { retry_min: ms, retry_max: ms, put_off_max: ms };
     let store = Box::new(StoreThread::spawn(Box::new(store))?);
     let persistence = PersistenceActor::new(store, journal, stand_in.clone().recipient(), timing).start();
 
@@ -56,7 +57,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     disk.fail_next(Fault::UnknownDone);
     let writes = disk.writes();
     let promise = Record::Promise(Ballot { round: 1, node: me });
-    persistence.send(Persist { records: vec![promise], ticket: 1, reply_to: stand_in.recipient() }).await?;
+    let (records, reply_to) = (vec![promise], stand_in.recipient());
+    persistence.send(Persist { records, ticket: 1, urgency: Urgency::Now, reply_to }).await?;
     assert_eq!(durable.recv().await, Some(1));
     assert_eq!(disk.writes(), writes + 1, "and it is there once");
     println!("one promise, durable once");

@@ -20,6 +20,15 @@ pub enum Effect<A> {
     Halt(HaltReason),
 }
 
+/// Whether anybody waits for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Urgency {
+    /// Somebody does.
+    Now,
+    /// Nobody: it may go along with the next that somebody waits for, or by itself a little later.
+    Later,
+}
+
 /// One thing to make durable. All records of a node pass its Persistence in one order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Record {

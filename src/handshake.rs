@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::effect::{Effect, HaltReason, Record};
 use crate::paxos::message::PROTOCOL_VERSION;
-use crate::paxos::{Hello, KnownOfYou, Message};
+use crate::paxos::{Hello, KnownOfYou, Message, NackKind};
 use crate::types::{Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq};
 
 /// Rounds beyond this are nobody's honest count: a message with one is refused, so that no arithmetic can overflow.
@@ -395,26 +395,31 @@ impl Link {
         }
     }
 
-    /// Remembers what the message shows of the peer's durable state.
+    /// Remembers what the message shows of the peer's durable state. Who is asked for a height may know the block below it
+    /// and not have written it yet (R3), so that a PROMISE or an outbid shows no height; a vote is written behind that block.
     fn note(&mut self, message: &Message) {
         let known = &mut self.known;
+        let below = |height: Height| Height(height.0.saturating_sub(1));
         match message {
             Message::Promise(promise) => {
                 known.promised = known.promised.max(Some(promise.ballot));
-                known.height = known.height.max(Height(promise.height.0.saturating_sub(1)));
                 let last = promise.log.first.0.saturating_add(promise.log.operations.len() as u64).saturating_sub(1);
                 known.seq = known.seq.max(Seq(last));
                 if let Some(slot) = &promise.accepted {
                     known.accepted = known.accepted.max(Some((slot.ballot, slot.block.height())));
+                    known.height = known.height.max(below(slot.block.height()));
                 }
             }
             Message::Accepted(accepted) => {
                 known.promised = known.promised.max(Some(accepted.ballot));
                 known.accepted = known.accepted.max(Some((accepted.ballot, accepted.height)));
+                known.height = known.height.max(below(accepted.height));
             }
             Message::Nack(nack) => {
                 known.promised = known.promised.max(nack.promised);
-                known.height = known.height.max(nack.height);
+                if !matches!(nack.kind, NackKind::Outbid { .. }) {
+                    known.height = known.height.max(nack.height);
+                }
             }
             Message::Commit(commit) => known.height = known.height.max(commit.height),
             Message::ReconcileAck(ack) => known.height = known.height.max(ack.height().unwrap_or_default()),

@@ -62,7 +62,10 @@ fn promise(ballot: Ballot, accepted: Option<Slot>) -> Message {
 }
 
 fn nack(ballot: Ballot, promised: Option<Ballot>) -> Message {
-    let kind = NackKind::Outbid { open: true };
+    refused(NackKind::Outbid { open: true }, ballot, promised)
+}
+
+fn refused(kind: NackKind, ballot: Ballot, promised: Option<Ballot>) -> Message {
     Message::Nack(Nack { ballot, asked: Height(3), kind, promised, height: Height(2), state: Hash::ZERO })
 }
 
@@ -186,13 +189,17 @@ fn r13_each_message_that_tells_of_the_peers_store_is_remembered_for_it() {
     let (one, two) = (ballot(1, "A"), ballot(2, "C"));
     let slot = Slot { ballot: two, block: block(3) };
     let of_store = up().hello().known;
-    let of_promise = KnownOfYou { promised: Some(one), height: Height(2), seq: Seq(5), ..of_store.clone() };
+    let of_promise = KnownOfYou { promised: Some(one), seq: Seq(5), ..of_store.clone() };
+    let of_vote = |vote| KnownOfYou { accepted: Some((vote, Height(3))), height: Height(2), ..of_promise.clone() };
+    let of_nack = KnownOfYou { promised: Some(two), ..of_store.clone() };
     let ack = ReconcileAck { held: vec![(Height(0), Height(7))], tip: Hash::ZERO };
     let told = [
+        // Whoever is asked for a height may not have written the block below it yet; who voted for it has.
         (promise(one, None), of_promise.clone()),
-        (promise(one, Some(slot)), KnownOfYou { accepted: Some((two, Height(3))), ..of_promise }),
-        (accepted(one), KnownOfYou { promised: Some(one), accepted: Some((one, Height(3))), ..of_store.clone() }),
-        (nack(one, Some(two)), KnownOfYou { promised: Some(two), height: Height(2), ..of_store.clone() }),
+        (promise(one, Some(slot)), of_vote(two)),
+        (accepted(one), KnownOfYou { seq: Seq(0), ..of_vote(one) }),
+        (nack(one, Some(two)), of_nack.clone()),
+        (refused(NackKind::Behind, one, Some(two)), KnownOfYou { height: Height(2), ..of_nack }),
         (
             Message::Commit(Commit { height: Height(7), hash: Hash::ZERO, block: None }),
             KnownOfYou { height: Height(7), ..of_store.clone() },

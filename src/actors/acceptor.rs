@@ -1,7 +1,7 @@
 //! The Acceptor: answers PREPARE and ACCEPT. Upholds R1, R3, R5, R6, R13 through [`crate::paxos::Acceptor`].
 //!
-//! A PREPARE or ACCEPT goes through the Ledger first, which adds the node's durable height, log and verdict. It waits on
-//! the Ledger and on Persistence.
+//! A PREPARE or ACCEPT goes through the Ledger first, which adds the node's height, log and verdict. It waits on the Ledger
+//! and on Persistence.
 
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ const HELD_MAX: usize = 32;
 /// The Acceptor role.
 pub struct AcceptorActor {
     core: Acceptor,
+    /// The last block may not be durable yet; a vote above it is written behind it.
     height: Height,
     ports: AcceptorPorts,
     outbox: Outbox<AcceptorAction>,
@@ -129,6 +130,7 @@ impl Handler<Examined> for AcceptorActor {
     type Result = ();
 
     fn handle(&mut self, examined: Examined, ctx: &mut Context<Self>) {
+        self.height = self.height.max(examined.height());
         let effects = match examined {
             Examined::Prepare(from, prepare, view) => self.core.on_prepare(from, prepare, view),
             Examined::Accept(from, accept, verdict) => self.core.on_accept(from, accept, verdict),
@@ -149,7 +151,7 @@ impl Handler<Applied> for AcceptorActor {
     type Result = ();
 
     fn handle(&mut self, Applied(block): Applied, ctx: &mut Context<Self>) {
-        self.height = block.height();
+        self.height = self.height.max(block.height());
         let effects = self.core.on_applied(block.height());
         self.run(effects, ctx);
     }

@@ -260,6 +260,30 @@ async fn a_vote_found_in_the_store_is_watched_from_the_start() {
 }
 
 #[actix_rt::test]
+async fn r1_a_vote_above_a_block_that_is_not_durable_yet_takes_its_place_and_a_witness_of_the_one_below_is_no_contradiction()
+ {
+    let probes = Probes::start();
+    let acceptor = acceptor(&probes);
+    let (ballot, blocks) = (ballot(1, "B"), chain(2));
+    acceptor.do_send(accepting(ballot, &blocks[0]));
+    probes.seen().await;
+    probes.durable();
+    probes.seen().await;
+    // The Ledger has applied the first. It hands its block in before, so that the vote is written behind it.
+    let accept = Accept { ballot, block: blocks[1].clone() };
+    let verdict = Verdict { height: Height(1), state: bank(&blocks[..1]).state(), fault: None };
+    acceptor.do_send(Examined::Accept(node("B"), accept, verdict));
+    let slot = Slot { ballot, block: blocks[1].clone() };
+    probes.see([Seen::Persist(vec![Record::Accepted(slot.clone())])]).await;
+    let known = KnownOfYou { accepted: Some((ballot, Height(1))), ..KnownOfYou::default() };
+    acceptor.do_send(Witness(node("B"), known));
+    acceptor.do_send(Applied(blocks[0].clone()));
+    probes.see_nothing().await;
+    probes.durable();
+    probes.see([Voted(slot).into(), to("B", accepted(ballot, &blocks[1]))]).await;
+}
+
+#[actix_rt::test]
 async fn r13_a_witness_that_has_seen_more_halts_and_nothing_is_voted_afterwards() {
     let probes = Probes::start();
     let acceptor = acceptor(&probes);

@@ -37,9 +37,9 @@ impl LearnerActor {
         for action in actions {
             match action {
                 LearnerAction::Send(to, message) => self.ports.links.send(to, message),
-                LearnerAction::Apply(block) => {
+                LearnerAction::Apply(block, urgency) => {
                     debug!(height = %block.height(), hash = %block.hash(), "chosen");
-                    self.ports.ledger.do_send(Apply(block));
+                    self.ports.ledger.do_send(Apply(block, urgency));
                 }
                 LearnerAction::Gap(_, height) => self.ports.reconcile.do_send(Gap(height)),
                 LearnerAction::Halt(reason) => {

@@ -4,7 +4,7 @@ use actix::Addr;
 
 use super::super::probe::{Probes, Seen, ballot, chain, from, node, to};
 use super::*;
-use crate::effect::{HaltReason, Slot};
+use crate::effect::{HaltReason, Slot, Urgency};
 use crate::ledger::Block;
 use crate::paxos::Message;
 use crate::types::{Ballot, Hash, Height};
@@ -34,7 +34,7 @@ async fn a_block_is_applied_once_when_a_majority_has_voted_under_one_ballot() {
     learner.do_send(from("A", vote(ballot(2, "A"), &block)));
     probes.see_nothing().await;
     learner.do_send(from("C", vote(ballot(2, "A"), &block)));
-    probes.see([Apply(block.clone()).into()]).await;
+    probes.see([Apply(block.clone(), Urgency::Now).into()]).await;
     learner.do_send(from("B", vote(ballot(2, "A"), &block)));
     probes.see_nothing().await;
 }
@@ -46,7 +46,7 @@ async fn r3_commit_leaves_once_the_block_is_applied_and_carries_it_to_who_has_no
     learner.do_send(Proposed(ballot(1, "A"), block.clone()));
     learner.do_send(from("A", vote(ballot(1, "A"), &block)));
     learner.do_send(from("B", vote(ballot(1, "A"), &block)));
-    probes.see([Apply(block.clone()).into()]).await;
+    probes.see([Apply(block.clone(), Urgency::Now).into()]).await;
     learner.do_send(Applied(block.clone()));
     let commits = [("B", false), ("C", true)];
     probes.see(commits.map(|(peer, with)| to(peer, Message::Commit(commit(&block, with))))).await;
@@ -59,7 +59,7 @@ async fn a_block_that_another_node_proposed_is_not_committed_again() {
     let probes = Probes::start();
     let (learner, block) = (learner(&probes), chain(1).remove(0));
     learner.do_send(from("B", commit(&block, true)));
-    probes.see([Apply(block.clone()).into()]).await;
+    probes.see([Apply(block.clone(), Urgency::Later).into()]).await;
     learner.do_send(Applied(block));
     probes.see_nothing().await;
 }
@@ -70,7 +70,7 @@ async fn a_commit_without_its_block_is_applied_from_the_own_vote() {
     let (learner, block) = (learner(&probes), chain(1).remove(0));
     learner.do_send(Voted(Slot { ballot: ballot(1, "B"), block: block.clone() }));
     learner.do_send(from("B", commit(&block, false)));
-    probes.see([Apply(block).into()]).await;
+    probes.see([Apply(block, Urgency::Later).into()]).await;
 }
 
 #[actix_rt::test]
@@ -89,9 +89,9 @@ async fn r5_fetched_blocks_go_to_the_ledger_in_height_order_and_once() {
     let probes = Probes::start();
     let (learner, blocks) = (learner(&probes), chain(3));
     learner.do_send(Fetched(vec![blocks[1].clone(), blocks[0].clone()]));
-    probes.see([Apply(blocks[0].clone()).into()]).await;
+    probes.see([Apply(blocks[0].clone(), Urgency::Now).into()]).await;
     learner.do_send(Fetched(blocks.clone()));
-    probes.see(blocks[1..].iter().map(|block| Apply(block.clone()).into())).await;
+    probes.see(blocks[1..].iter().map(|block| Apply(block.clone(), Urgency::Now).into())).await;
 }
 
 #[actix_rt::test]

@@ -2,7 +2,8 @@
 //! R10, R12 and R13 through [`crate::ledger::Home`]. It waits on Persistence.
 //!
 //! Its core's state may run ahead of the store. Everything that tells of it (answers, views, verdicts) passes the
-//! outbox, so that it leaves once all writes before it are durable. A wish for a settlement tells nothing of it.
+//! outbox, so that it leaves once all writes before it are durable. A wish for a settlement tells nothing of it. What the
+//! acceptor needs for the next height waits for the log alone (R3).
 
 mod readers;
 mod requests;
@@ -21,7 +22,7 @@ use super::message::{
 };
 use super::outbox::Outbox;
 use super::task::next_turn;
-use crate::effect::Effect;
+use crate::effect::{Effect, Urgency};
 use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
 use crate::types::{NodeId, Seq};
@@ -116,6 +117,10 @@ impl LedgerActor {
     }
 
     fn run(&mut self, effects: Vec<Effect<HomeAction>>, ctx: &mut Context<Self>) {
+        self.carry_out(effects, Urgency::Now, ctx);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect<HomeAction>>, urgency: Urgency, ctx: &mut Context<Self>) {
         let mut held: Vec<Effect<Held>> = Vec::new();
         let mut left = effects.len();
         for effect in effects {
@@ -149,7 +154,10 @@ impl LedgerActor {
                 Effect::Halt(reason) => held.push(Effect::Halt(reason)),
             }
         }
-        let free = self.outbox.push(held);
+        let free = match urgency {
+            Urgency::Now => self.outbox.push(held),
+            Urgency::Later => self.outbox.put_off(held),
+        };
         self.act(free);
         self.watch_age(ctx);
         self.save(ctx);
@@ -172,6 +180,14 @@ impl LedgerActor {
         self.views_held += 1;
         let free = self.outbox.push([Effect::Act(held)]);
         self.act(free);
+    }
+
+    /// What the acceptor needs to promise or to vote at the next height. That the block below is chosen is so, durable here
+    /// or not, and whoever asks has it (R3).
+    fn tell_past_blocks(&mut self, examined: Examined) {
+        self.views_held += 1;
+        let free = self.outbox.push_past_blocks(Held::Examined(examined));
+        self.act(free.into_iter().collect());
     }
 
     fn act(&mut self, actions: Vec<Held>) {
@@ -304,18 +320,24 @@ impl Handler<Examine> for LedgerActor {
             return;
         }
         let (height, state) = (self.core.bank().height(), self.core.bank().state());
-        let examined = match examine {
+        let (examined, passes) = match examine {
             Examine::Prepare(from, prepare) => {
                 // R7: only a proposer that the log is for makes it worth copying.
-                let log = if prepare.height == height.next() { self.core.offer() } else { Default::default() };
-                Examined::Prepare(from, prepare, PrepareView { height, state, log })
+                let passes = prepare.height == height.next();
+                let log = if passes { self.core.offer() } else { Default::default() };
+                (Examined::Prepare(from, prepare, PrepareView { height, state, log }), passes)
             }
             Examine::Accept(from, accept) => {
                 let fault = self.core.check(&accept.block).err();
-                Examined::Accept(from, accept, Verdict { height, state, fault })
+                let passes = fault.is_none();
+                (Examined::Accept(from, accept, Verdict { height, state, fault }), passes)
             }
         };
-        self.tell(Held::Examined(examined));
+        if passes {
+            self.tell_past_blocks(examined);
+        } else {
+            self.tell(Held::Examined(examined));
+        }
     }
 }
 
@@ -341,9 +363,11 @@ impl Handler<CollectionDone> for LedgerActor {
 impl Handler<Apply> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, Apply(block): Apply, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Apply(block, urgency): Apply, ctx: &mut Context<Self>) {
+        let awaited = self.core.awaits_block();
         let effects = self.core.apply(&block);
-        self.run(effects, ctx);
+        let urgency = if awaited { Urgency::Now } else { urgency };
+        self.carry_out(effects, urgency, ctx);
     }
 }
 

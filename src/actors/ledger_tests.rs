@@ -8,7 +8,7 @@ use actix::{Addr, WrapFuture};
 use super::super::message::{StopWaiting, Submit};
 use super::super::probe::{Probes, Seen, ballot, bank, block, chain, from, genesis, node, prepare, transfer};
 use super::*;
-use crate::effect::{HaltReason, Record};
+use crate::effect::{HaltReason, Record, Urgency};
 use crate::ledger::{
     Approval, Bank, Block, Candidate, EntryFault, HomeLimits, HomeStart, LogOffer, Memory, Operation, Reason, Refusal,
     Request, SettledAt, Value, Wait,
@@ -163,7 +163,7 @@ async fn a_client_that_waits_for_settled_is_answered_once_the_block_is_durable()
     probes.durable();
     probes.see([Answers(vec![(20, approved(2))]).into()]).await;
     let block = block(&bank(&[]), "A", vec![transfer(1, "A", "B", 60)]);
-    ledger.do_send(Apply(block.clone()));
+    ledger.do_send(Apply(block.clone(), Urgency::Now));
     probes.see([Seen::Persist(vec![Record::Block(block.clone())])]).await;
     probes.durable();
     let answer = Answer::Approved(Approval { origin: node("A"), seq: Seq(1), height: Some(Height(1)) });
@@ -195,7 +195,7 @@ async fn a_settlement_waits_for_a_block_that_is_being_written_so_that_it_is_for_
     let probes = Probes::start();
     let ledger = ledger(&probes);
     let block = chain(1).remove(0);
-    ledger.do_send(Apply(block.clone()));
+    ledger.do_send(Apply(block.clone(), Urgency::Now));
     ledger.do_send(submit(&probes, &[(1, "B", 500)]));
     probes.see([Seen::Persist(vec![Record::Block(block.clone())])]).await;
     probes.pass(HOURS).await;
@@ -271,13 +271,47 @@ async fn r3_everybody_hears_of_a_block_once_it_is_durable() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
     let block = chain(1).remove(0);
-    ledger.do_send(Apply(block.clone()));
-    ledger.do_send(Apply(block.clone()));
+    ledger.do_send(Apply(block.clone(), Urgency::Now));
+    ledger.do_send(Apply(block.clone(), Urgency::Now));
     probes.see([Seen::Persist(vec![Record::Block(block.clone())])]).await;
     probes.pass(HOURS).await;
     probes.see_nothing().await;
     probes.durable();
     probes.see(everybody_hears_of(&block)).await;
+}
+
+#[actix_rt::test]
+async fn r3_a_block_that_nobody_waits_for_is_put_off_and_only_what_is_asked_for_the_next_height_overtakes_it() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let blocks = chain(2);
+    ledger.do_send(Apply(blocks[0].clone(), Urgency::Later));
+    probes.see([Seen::PutOff(vec![Record::Block(blocks[0].clone())])]).await;
+    let (height, state) = (Height(1), bank(&blocks[..1]).state());
+    let (ask, accept) = (prepare(ballot(1, "B"), 2), Accept { ballot: ballot(1, "B"), block: blocks[1].clone() });
+    ledger.do_send(Examine::Prepare(node("B"), ask));
+    ledger.do_send(Examine::Accept(node("B"), accept.clone()));
+    let view = PrepareView { height, state, log: LogOffer { first: Seq(1), ..LogOffer::default() } };
+    let verdict = Verdict { height, state, fault: None };
+    let examined = [Examined::Prepare(node("B"), ask, view), Examined::Accept(node("B"), accept, verdict)];
+    probes.see(examined.map(Seen::from)).await;
+    // Whoever asks for less than that is told of the height, and so waits for it.
+    ledger.do_send(Examine::Prepare(node("C"), prepare(ballot(2, "C"), 1)));
+    probes.see([Seen::Persist(vec![])]).await;
+    [0, 1].iter().for_each(|_| probes.durable());
+    let view = PrepareView { height, state, log: LogOffer::default() };
+    let [first, second] = everybody_hears_of(&blocks[0]);
+    probes.see([Examined::Prepare(node("C"), prepare(ballot(2, "C"), 1), view).into(), first, second]).await;
+}
+
+#[actix_rt::test]
+async fn a_block_that_somebody_here_waits_for_is_not_put_off() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let block = chain(1).remove(0);
+    ledger.do_send(SettleNow);
+    ledger.do_send(Apply(block.clone(), Urgency::Later));
+    probes.see([Settle(0).into(), Seen::Persist(vec![Record::Block(block)])]).await;
 }
 
 #[actix_rt::test]
@@ -287,7 +321,7 @@ async fn what_a_block_makes_possible_is_written_with_it_and_told_behind_it() {
     ledger.do_send(submit(&probes, &[(1, "B", 101)]));
     probes.see([Settle(1).into()]).await;
     let block = chain(1).remove(0);
-    ledger.do_send(Apply(block.clone()));
+    ledger.do_send(Apply(block.clone(), Urgency::Now));
     let approval = Record::Log { first: Seq(1), operations: vec![transfer(1, "A", "B", 101)] };
     probes.see([Seen::Persist(vec![Record::Block(block.clone()), approval])]).await;
     probes.durable();
@@ -300,7 +334,7 @@ async fn a_block_is_composed_from_what_was_collected_on_the_durable_state() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
     let first = chain(1).remove(0);
-    ledger.do_send(Apply(first.clone()));
+    ledger.do_send(Apply(first.clone(), Urgency::Now));
     let operations = vec![transfer(5, "C", "A", 9)];
     let offer = LogOffer { first: Seq(1), operations: operations.clone(), truncated: false };
     let candidate = |log| Arc::new(Candidate { accepted: None, log });
@@ -328,7 +362,7 @@ async fn an_approval_is_settled_at_the_latest_when_it_has_aged() {
     probes.see_nothing().await;
     probes.pass(SLACK).await;
     probes.see([Settle(0).into()]).await;
-    ledger.do_send(Apply(block(&bank(&[]), "A", vec![transfer(1, "A", "B", 60)])));
+    ledger.do_send(Apply(block(&bank(&[]), "A", vec![transfer(1, "A", "B", 60)]), Urgency::Now));
     ledger.do_send(done(0, Some(BTreeSet::new())));
     probes.seen().await;
     probes.durable();

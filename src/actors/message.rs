@@ -14,7 +14,7 @@ use std::sync::Arc;
 use actix::{Message as ActixMessage, Recipient};
 use tokio::sync::oneshot;
 
-use crate::effect::{HaltReason, Record, Slot};
+use crate::effect::{HaltReason, Record, Slot, Urgency};
 use crate::handshake::LinkRefusal;
 use crate::ledger::{Answer, Block, Candidate, Composition, Mark, Opening, Request};
 use crate::paxos::{Accept, CollectionOutcome, Hello, KnownOfYou, Message, Prepare, PrepareView, Verdict};
@@ -85,7 +85,7 @@ pub enum Examine {
     Accept(NodeId, Accept),
 }
 
-/// The same on its way back, with the Ledger's durable view.
+/// The same on its way back, with the Ledger's view.
 #[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
 pub enum Examined {
@@ -93,6 +93,16 @@ pub enum Examined {
     Prepare(NodeId, Prepare, PrepareView),
     /// ACCEPT, with the verdict on its block.
     Accept(NodeId, Accept, Verdict),
+}
+
+impl Examined {
+    /// The height of the node.
+    pub fn height(&self) -> Height {
+        match self {
+            Self::Prepare(_, _, view) => view.height,
+            Self::Accept(_, _, verdict) => verdict.height,
+        }
+    }
 }
 
 // ---- Proposer <-> Ledger
@@ -144,10 +154,10 @@ pub struct Voted(pub Slot);
 #[rtype(result = "()")]
 pub struct Overtaken(pub Ballot, pub Height);
 
-/// Learner to Ledger: this block is chosen.
+/// Learner to Ledger: this block is chosen. It is written at once, or later, where nobody here waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
 #[rtype(result = "()")]
-pub struct Apply(pub Arc<Block>);
+pub struct Apply(pub Arc<Block>, pub Urgency);
 
 /// Ledger to all: this block is applied and durable.
 #[derive(Clone, Debug, PartialEq, Eq, ActixMessage)]
@@ -227,6 +237,8 @@ pub struct Persist {
     pub records: Vec<Record>,
     /// The role's own number for this write; they ascend.
     pub ticket: u64,
+    /// Whether anybody waits for it, or for one before it.
+    pub urgency: Urgency,
     /// Who hears of it.
     pub reply_to: Recipient<Durable>,
 }

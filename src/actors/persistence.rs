@@ -14,7 +14,7 @@ use super::message::{
     BlocksReader, CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView,
 };
 use super::task::next_turn;
-use crate::effect::{HaltReason, Record};
+use crate::effect::{HaltReason, Record, Urgency};
 use crate::store::{Head, Journal, Plan, StoreError, StoreFuture, StoreHost};
 
 /// Bounds and delays of Persistence.
@@ -24,6 +24,8 @@ pub struct PersistenceTiming {
     pub retry_min: Duration,
     /// The bound of that.
     pub retry_max: Duration,
+    /// A write that nobody waits for waits no longer than this for one that somebody does.
+    pub put_off_max: Duration,
 }
 
 /// The Persistence role.
@@ -35,6 +37,10 @@ pub struct PersistenceActor {
     node: Recipient<Halt>,
     timing: PersistenceTiming,
     waiting: Vec<Persist>,
+    /// How many of these cannot wait any longer.
+    urgent: usize,
+    /// A timer runs for those that can.
+    put_off: bool,
     reads: VecDeque<ReadBlocks>,
     under_way: Option<UnderWay>,
     /// The last write was asked for by more than one.
@@ -75,6 +81,8 @@ impl PersistenceActor {
             node,
             timing,
             waiting: Vec::new(),
+            urgent: 0,
+            put_off: false,
             reads: VecDeque::new(),
             under_way: None,
             shared: false,
@@ -97,12 +105,25 @@ impl PersistenceActor {
         });
     }
 
+    /// Whatever waits when the time is over is written.
+    fn put_off(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.put_off, true) {
+            return;
+        }
+        ctx.run_later(self.timing.put_off_max, |actor, ctx| {
+            actor.put_off = false;
+            actor.urgent = actor.urgent.max(usize::from(!actor.waiting.is_empty()));
+            actor.proceed(ctx);
+        });
+    }
+
     fn proceed(&mut self, ctx: &mut Context<Self>) {
         if self.under_way.is_some() || self.gathering || self.reading || self.halted {
             return;
         }
-        if !self.waiting.is_empty() && self.passed < PASSED_MAX {
+        if self.urgent > 0 && self.passed < PASSED_MAX {
             self.passed += u32::from(!self.reads.is_empty());
+            self.shared = std::mem::take(&mut self.urgent) > 1;
             let waiting = std::mem::take(&mut self.waiting);
             let mut records = Vec::new();
             let mut acks = Vec::with_capacity(waiting.len());
@@ -154,7 +175,6 @@ impl PersistenceActor {
     fn write_records(&mut self, records: Vec<Record>, acks: Vec<(Recipient<Durable>, u64)>, ctx: &mut Context<Self>) {
         let plan = Arc::new(self.journal.plan(records));
         debug!(number = plan.number, requests = acks.len(), "writing");
-        self.shared = acks.len() > 1;
         self.under_way = Some(UnderWay { plan, acks });
         self.write(ctx);
     }
@@ -252,13 +272,27 @@ impl Handler<Persist> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, persist: Persist, ctx: &mut Context<Self>) {
-        if !self.halted {
-            self.waiting.push(persist);
-            if self.shared && self.waiting.len() == 1 && self.under_way.is_none() {
-                self.gather(ctx);
-            } else {
-                self.proceed(ctx);
+        if self.halted {
+            return;
+        }
+        // What it stands behind is written, or is being written.
+        if persist.records.is_empty() && self.waiting.is_empty() {
+            match &mut self.under_way {
+                Some(under_way) => under_way.acks.push((persist.reply_to, persist.ticket)),
+                None => persist.reply_to.do_send(Durable(persist.ticket)),
             }
+            return;
+        }
+        let urgency = persist.urgency;
+        self.waiting.push(persist);
+        if urgency == Urgency::Later {
+            return self.put_off(ctx);
+        }
+        self.urgent += 1;
+        if self.shared && self.urgent == 1 && self.under_way.is_none() {
+            self.gather(ctx);
+        } else {
+            self.proceed(ctx);
         }
     }
 }

@@ -7,14 +7,16 @@ use tokio::sync::oneshot;
 use super::super::message::BlocksRead;
 use super::super::probe::{Probes, Seen, ballot, bank, chain, node, recovered};
 use super::*;
-use crate::effect::Record;
+use crate::effect::{Record, Urgency};
 use crate::ledger::{Block, Checkpoint, Memory, SettledAt};
 use crate::paxos::{BlocksRequest, SentBlock};
 use crate::store::{Disk, RecoverOptions, Recovered, Store, Stream, Write};
 use crate::types::{Epoch, Height, Incarnation, Seq};
 
 const RETRY: Duration = Duration::from_secs(10);
-const TIMING: PersistenceTiming = PersistenceTiming { retry_min: RETRY, retry_max: Duration::from_secs(40) };
+const PUT_OFF: Duration = Duration::from_millis(10);
+const TIMING: PersistenceTiming =
+    PersistenceTiming { retry_min: RETRY, retry_max: Duration::from_secs(40), put_off_max: PUT_OFF };
 const HOURS: Duration = Duration::from_secs(10_000);
 const SLACK: Duration = Duration::from_millis(100);
 
@@ -99,7 +101,12 @@ impl Fixture {
 
     /// A role that has a mailbox of its own asks for a write.
     fn persist(&self, role: &str, ticket: u64, record: Record) {
-        self.persistence.do_send(Persist { records: vec![record], ticket, reply_to: self.probes.peer(role) });
+        self.persistence.do_send(Persist {
+            records: vec![record],
+            ticket,
+            urgency: Urgency::Now,
+            reply_to: self.probes.peer(role),
+        });
     }
 
     async fn trouble(&self) -> Option<String> {
@@ -146,7 +153,7 @@ async fn on_a_busy_node_who_is_ready_to_ask_shares_the_write_and_who_is_alone_wa
     let both_ask = |ticket: u64| {
         fixture.persist("B", ticket, promise(ticket));
         let (persistence, reply_to) = (fixture.persistence.clone(), fixture.probes.peer("C"));
-        let asked = Persist { records: vec![promise(ticket + 1)], ticket: ticket + 1, reply_to };
+        let asked = Persist { records: vec![promise(ticket + 1)], ticket: ticket + 1, urgency: Urgency::Now, reply_to };
         actix_rt::spawn(async move { persistence.do_send(asked) });
     };
     both_ask(1);
@@ -165,6 +172,50 @@ async fn on_a_busy_node_who_is_ready_to_ask_shares_the_write_and_who_is_alone_wa
     fixture.probes.see_nothing().await;
     fixture.script.end_write(Ok(()));
     fixture.probes.see([Durable(5).into(), Durable(6).into()]).await;
+}
+
+#[actix_rt::test]
+async fn what_can_wait_goes_along_with_what_cannot_in_the_order_in_which_both_came_or_by_itself_in_the_end() {
+    let fixture = Fixture::start();
+    let put_off = |ticket, record| {
+        let (records, reply_to) = (vec![record], fixture.probes.peer("B"));
+        fixture.persistence.do_send(Persist { records, ticket, urgency: Urgency::Later, reply_to });
+    };
+    put_off(1, promise(1));
+    fixture.probes.see_nothing().await;
+    assert_eq!(fixture.script.writes().len(), 0);
+    fixture.persist("C", 1, promise(2));
+    fixture.probes.see_nothing().await;
+    assert_eq!(fixture.script.writes().len(), 1);
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(1).into(), Durable(1).into()]).await;
+    // A lower promise behind a higher one would be refused.
+    fixture.disk.open().write(&fixture.script.writes()[0]).unwrap();
+    put_off(2, promise(3));
+    fixture.probes.pass(PUT_OFF).await;
+    fixture.probes.see_nothing().await;
+    assert_eq!(fixture.script.writes().len(), 2);
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(2).into()]).await;
+    fixture.probes.pass(HOURS).await;
+    assert_eq!(fixture.script.writes().len(), 2);
+}
+
+#[actix_rt::test]
+async fn who_only_wants_to_hear_of_what_it_handed_in_before_costs_no_write() {
+    let fixture = Fixture::start();
+    let hurry = |ticket| {
+        let (records, reply_to) = (Vec::new(), fixture.probes.peer("B"));
+        fixture.persistence.do_send(Persist { records, ticket, urgency: Urgency::Now, reply_to });
+    };
+    hurry(1);
+    fixture.probes.see([Durable(1).into()]).await;
+    fixture.persist("B", 2, promise(1));
+    hurry(3);
+    fixture.probes.see_nothing().await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(2).into(), Durable(3).into()]).await;
+    assert_eq!(fixture.script.writes().len(), 1);
 }
 
 #[actix_rt::test]

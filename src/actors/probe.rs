@@ -18,7 +18,7 @@ use super::message::{
     Examine, Examined, Fetched, Gap, Halt, HelloHeard, LinkChanged, Outgoing, Overtaken, Persist, Proposed, ReadBlocks,
     Ready, Settle, StoredRead, Transmit, Voted, Witness,
 };
-use crate::effect::Record;
+use crate::effect::{Record, Urgency};
 use crate::ledger::{Action, Bank, Block, Genesis, Operation, Run};
 use crate::paxos::{
     Accept, Accepted, BlocksRequest, BlocksResponse, Commit, EntryFailed, Idle, Message, Nack, Prepare, Promise,
@@ -38,6 +38,8 @@ macro_rules! seen {
             Transmit(NodeId, Message),
             /// For Persistence; the test says when it is durable.
             Persist(Vec<Record>),
+            /// The same, and nobody waits for it.
+            PutOff(Vec<Record>),
             /// For Persistence; the test answers.
             ReadBlocks(BlocksRequest, usize),
             $($message($message),)*
@@ -119,8 +121,11 @@ impl Handler<Transmit> for Probe {
 impl Handler<Persist> for Probe {
     type Result = ();
 
-    fn handle(&mut self, Persist { records, ticket, reply_to }: Persist, _: &mut Context<Self>) {
-        self.saw(Seen::Persist(records));
+    fn handle(&mut self, Persist { records, ticket, urgency, reply_to }: Persist, _: &mut Context<Self>) {
+        self.saw(match urgency {
+            Urgency::Now => Seen::Persist(records),
+            Urgency::Later => Seen::PutOff(records),
+        });
         self.log.borrow_mut().writes.push_back((reply_to, ticket));
     }
 }

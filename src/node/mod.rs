@@ -87,7 +87,7 @@ impl Default for Timing {
         Self {
             proposer: ProposerTiming { repeat: ms(250), grace: Some(ms(200)), wait_min: ms(200), wait_max: ms(5_000) },
             reconcile: ReconcileTiming { retry: ms(500), give_up: ms(5_000), frame_bytes_max: 4 << 20 },
-            persistence: PersistenceTiming { retry_min: ms(20), retry_max: ms(1_000) },
+            persistence: PersistenceTiming { retry_min: ms(20), retry_max: ms(1_000), put_off_max: ms(10) },
             watch: ms(1_000),
             heartbeat: ms(500),
             settle_age: Some(ms(2_000)),

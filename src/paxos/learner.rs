@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::message::{Accepted, Commit, Message};
-use crate::effect::{HaltReason, Slot};
+use crate::effect::{HaltReason, Slot, Urgency};
 use crate::ledger::Block;
 use crate::types::{Ballot, Hash, Height, NodeId};
 
@@ -14,8 +14,8 @@ use crate::types::{Ballot, Hash, Height, NodeId};
 pub enum LearnerAction {
     /// Send to a node.
     Send(NodeId, Message),
-    /// Hand a chosen block to the Ledger.
-    Apply(Arc<Block>),
+    /// Hand a chosen block to the Ledger. What another node tells of is applied there, and waits for this node no longer.
+    Apply(Arc<Block>, Urgency),
     /// This node lacks blocks that the peer has: catch up.
     Gap(NodeId, Height),
     /// Stop for good.
@@ -83,7 +83,7 @@ impl Learner {
         }
         proposal.chosen = true;
         let block = proposal.block.clone();
-        self.hand_over(block)
+        self.hand_over(block, Urgency::Now)
     }
 
     /// COMMIT.
@@ -98,7 +98,7 @@ impl Learner {
         let brought = block.filter(|block| block.height() == height && block.hash() == hash);
         let known = brought.or_else(|| self.voted.clone().filter(|block| block.hash() == hash));
         match known {
-            Some(block) => self.hand_over(block),
+            Some(block) => self.hand_over(block, Urgency::Later),
             None if height <= self.handed => Vec::new(),
             None => vec![LearnerAction::Gap(from, height)],
         }
@@ -106,7 +106,7 @@ impl Learner {
 
     /// Blocks of a peer's chain, as reconciliation fetched them.
     pub fn on_fetched(&mut self, blocks: Vec<Arc<Block>>) -> Actions {
-        blocks.into_iter().flat_map(|block| self.hand_over(block)).collect()
+        blocks.into_iter().flat_map(|block| self.hand_over(block, Urgency::Now)).collect()
     }
 
     /// A block is applied here, durably. Where it is this node's own proposal, the others are told now, not before:
@@ -141,12 +141,12 @@ impl Learner {
         vec![LearnerAction::Halt(HaltReason::OtherBlock { height, ours: self.tip, theirs, peer })]
     }
 
-    fn hand_over(&mut self, block: Arc<Block>) -> Actions {
+    fn hand_over(&mut self, block: Arc<Block>, urgency: Urgency) -> Actions {
         if block.height() != self.handed.next() {
             return Vec::new();
         }
         self.handed = block.height();
-        vec![LearnerAction::Apply(block)]
+        vec![LearnerAction::Apply(block, urgency)]
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(learner.on_accepted(node("B"), vote(1, &block)), [], "a vote under another ballot");
         assert_eq!(learner.on_accepted(node("C"), vote(2, &block)), []);
         assert_eq!(learner.on_accepted(node("C"), vote(2, &block)), [], "the same vote again");
-        assert_eq!(learner.on_accepted(node("A"), vote(2, &block)), [LearnerAction::Apply(block)]);
+        assert_eq!(learner.on_accepted(node("A"), vote(2, &block)), [LearnerAction::Apply(block, Urgency::Now)]);
     }
 
     #[test]
@@ -215,9 +215,12 @@ mod tests {
         };
         assert_eq!(learner.on_commit(node("B"), commit(&first, false)), [LearnerAction::Gap(node("B"), Height(1))]);
         learner.on_voted(&Slot { ballot: ballot(1), block: first.clone() });
-        assert_eq!(learner.on_commit(node("B"), commit(&first, false)), [LearnerAction::Apply(first.clone())]);
+        assert_eq!(
+            learner.on_commit(node("B"), commit(&first, false)),
+            [LearnerAction::Apply(first.clone(), Urgency::Later)]
+        );
         let second = block(2, first.hash());
-        assert_eq!(learner.on_commit(node("B"), commit(&second, true)), [LearnerAction::Apply(second)]);
+        assert_eq!(learner.on_commit(node("B"), commit(&second, true)), [LearnerAction::Apply(second, Urgency::Later)]);
         let later = block(9, first.hash());
         assert_eq!(learner.on_commit(node("B"), commit(&later, true)), [LearnerAction::Gap(node("B"), Height(9))]);
     }
@@ -257,7 +260,7 @@ mod tests {
             gap,
             "another was voted for"
         );
-        assert_eq!(learner.on_commit(node("B"), commit(&first)), [LearnerAction::Apply(first.clone())]);
+        assert_eq!(learner.on_commit(node("B"), commit(&first)), [LearnerAction::Apply(first.clone(), Urgency::Later)]);
         let unheard = Commit { hash: other.hash(), block: None, ..commit(&first) };
         learner.on_voted(&Slot { ballot: ballot(1), block: first.clone() });
         assert_eq!(learner.on_commit(node("B"), unheard), [], "one of this height is on its way to the Ledger");
@@ -271,9 +274,16 @@ mod tests {
         learner.on_proposed(ballot(1), second.clone());
         assert_eq!(learner.on_applied(&first), [], "nothing of its own");
         let told = Commit { height: Height(2), hash: second.hash(), block: None };
-        assert_eq!(learner.clone().on_commit(node("B"), told), [LearnerAction::Apply(second.clone())], "its vote");
+        assert_eq!(
+            learner.clone().on_commit(node("B"), told),
+            [LearnerAction::Apply(second.clone(), Urgency::Later)],
+            "its vote"
+        );
         let _ = learner.on_accepted(node("B"), vote(1, &second));
-        assert_eq!(learner.on_accepted(node("C"), vote(1, &second)), [LearnerAction::Apply(second.clone())]);
+        assert_eq!(
+            learner.on_accepted(node("C"), vote(1, &second)),
+            [LearnerAction::Apply(second.clone(), Urgency::Now)]
+        );
         assert_eq!(learner.on_applied(&second).len(), 2, "its proposal: both peers are told");
     }
 

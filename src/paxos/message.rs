@@ -1,4 +1,5 @@
-//! The messages between nodes. Each carries only what is durable at its sender (R3).
+//! The messages between nodes. Each carries only what is durable at its sender; PROMISE and NACK *outbid* may rest on a chosen
+//! block that is not yet (R3).
 
 use std::hash;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ pub struct Nack {
     pub kind: NackKind,
     /// The ballot that the acceptor promised, if any.
     pub promised: Option<Ballot>,
-    /// The acceptor's own height.
+    /// The acceptor's own height. Where it is outbid, that of the last block that it knows to be chosen.
     pub height: Height,
     /// The acceptor's state hash at that height.
     pub state: Hash,

@@ -370,7 +370,23 @@ impl Node {
 
     fn released(&self) -> Option<usize> {
         let act = self.outbox.iter().position(|effect| !matches!(effect, Effect::Persist(_)))?;
-        (act == 0 || self.says_before_it_writes).then_some(act)
+        if act == 0 || self.says_before_it_writes {
+            return Some(act);
+        }
+        // What the acceptor needs for the next height waits for no block, and what it does for none but its own writes, as in
+        // the actors.
+        let waits_for =
+            |effect: &Effect<Act>| matches!(effect, Effect::Persist(record) if !matches!(record, Record::Block(_)));
+        self.outbox.iter().take_while(|effect| !waits_for(effect)).position(Self::passes_blocks)
+    }
+
+    fn passes_blocks(effect: &Effect<Act>) -> bool {
+        match effect {
+            Effect::Act(Act::PrepareView(_, prepare, view)) => prepare.height == view.height.next(),
+            Effect::Act(Act::Verdict(_, _, verdict)) => verdict.fault.is_none(),
+            Effect::Act(Act::Acceptor(_)) => true,
+            _ => false,
+        }
     }
 
     fn send(&mut self, to: NodeId, message: Message) {
@@ -408,7 +424,7 @@ impl Node {
                 self.proposer.extend(actions);
             }
             Act::Learner(LearnerAction::Send(to, message)) => self.send(to, message),
-            Act::Learner(LearnerAction::Apply(block)) => {
+            Act::Learner(LearnerAction::Apply(block, _)) => {
                 let effects = self.roles.home.apply(&block);
                 self.home_effects(effects);
             }

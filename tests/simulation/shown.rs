@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_banking::actors::message::Outgoing;
-use paxos_banking::paxos::{KnownOfYou, Message};
+use paxos_banking::paxos::{KnownOfYou, Message, NackKind};
 use paxos_banking::types::{Epoch, Height, NodeId, Seq};
 use tokio::time::Instant;
 
@@ -84,7 +84,7 @@ impl Shown {
     }
 }
 
-/// What a message shows of its sender's store.
+/// What a message shows of its sender's store: an outbid no height, since the last block may not be there yet.
 fn show(known: &mut KnownOfYou, message: &Message) {
     match message {
         Message::Promise(promise) => {
@@ -97,10 +97,13 @@ fn show(known: &mut KnownOfYou, message: &Message) {
         Message::Accepted(accepted) => {
             known.promised = known.promised.max(Some(accepted.ballot));
             known.accepted = known.accepted.max(Some((accepted.ballot, accepted.height)));
+            known.height = known.height.max(Height(accepted.height.0 - 1));
         }
         Message::Nack(nack) => {
             known.promised = known.promised.max(nack.promised);
-            known.height = known.height.max(nack.height);
+            if !matches!(nack.kind, NackKind::Outbid { .. }) {
+                known.height = known.height.max(nack.height);
+            }
         }
         Message::Commit(commit) => known.height = known.height.max(commit.height),
         Message::ReconcileAck(ack) => known.height = known.height.max(ack.height().unwrap_or(Height(0))),

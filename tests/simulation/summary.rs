@@ -101,6 +101,7 @@ const LEAST: &[(&str, u64)] = &[
     ("jumps of the clients' clocks", 1_000),
     ("blocks", 25_000),
     ("PREPAREs", 100_000),
+    ("PROMISEs that overtook a block", 2_000),
     ("duels (a proposer outbid)", 10_000),
     ("acceptors behind", 5_000),
     ("acceptors ahead", 5_000),

@@ -79,6 +79,11 @@ impl Home {
         self.unanswered.parked_len().max(self.parked.len())
     }
 
+    /// True where somebody here waits for the next block, or for what comes after it.
+    pub fn awaits_block(&self) -> bool {
+        self.settling || self.waiting_len() > 0 || !self.collecting.is_empty()
+    }
+
     /// How many requests wait, to be decided or to be settled.
     pub fn waiting_len(&self) -> usize {
         self.undecided_len() + self.unanswered.settling_len()

@@ -192,7 +192,8 @@ impl Model {
             Input::Ask(index) => self.ask(&mut next, *index),
         }
         next.observe(&mut sent);
-        while !self.scope.flushes_apart && next.node.writes() {
+        let slow = self.scope.slow.contains(&next.me.as_str());
+        while !slow && next.node.writes() {
             next.node.flush();
             next.observe(&mut sent);
         }

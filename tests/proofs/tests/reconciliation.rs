@@ -184,7 +184,7 @@ impl World {
 
     fn learn(&mut self, actions: Vec<LearnerAction>) {
         for action in actions {
-            let LearnerAction::Apply(block) = action else { panic!("{action:?}") };
+            let LearnerAction::Apply(block, _) = action else { panic!("{action:?}") };
             // The check of the Ledger: whatever is handed to it follows.
             let delta = self.bank.check(&block).unwrap();
             self.bank.advance(delta);

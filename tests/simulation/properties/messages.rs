@@ -8,7 +8,7 @@ pub fn messages(record: &mut Record, outgoing: &Outgoing) -> Held {
     r3_durable_before_said(&reached, outgoing)?;
     r3_a_vote_is_durable_before_it_is_said(record, outgoing)?;
     r4_a_promise_tells_the_vote(record, outgoing)?;
-    r1_no_vote_above_the_next_height(&reached, outgoing)?;
+    r1_no_vote_above_the_next_height(record, &reached, outgoing)?;
     r11_babies_do_not_vote(&reached, outgoing)?;
     r11_an_incarnation_is_durable_before_it_is_known(record, outgoing)?;
     r3_promises_never_fall(record, outgoing)?;
@@ -18,7 +18,8 @@ pub fn messages(record: &mut Record, outgoing: &Outgoing) -> Held {
     r6_a_majority_has_answered_this_very_collection(record, outgoing)
 }
 
-/// R3, R7: a message says nothing that its sender's disk does not hold.
+/// R3, R7: a message says nothing that its sender's disk does not hold; but who is asked for the height above its own may
+/// know that from a block that is not durable yet.
 fn r3_durable_before_said(reached: &Reached, Outgoing { from, message, .. }: &Outgoing) -> Held {
     let ballot = |ballot: Ballot| reached.promise >= Some(ballot);
     let durable = match message {
@@ -32,7 +33,9 @@ fn r3_durable_before_said(reached: &Reached, Outgoing { from, message, .. }: &Ou
         Message::Accept(accept) => ballot(accept.ballot),
         Message::Accepted(accepted) => ballot(accepted.ballot),
         Message::Idle(idle) => ballot(idle.ballot),
-        Message::Nack(nack) => nack.promised <= reached.promise && nack.height <= reached.height,
+        Message::Nack(nack) => {
+            nack.promised <= reached.promise && (nack.height <= reached.height || nack.height.next() == nack.asked)
+        }
         Message::Commit(commit) => commit.height <= reached.height,
         Message::ReconcileAck(ack) => ack.height().unwrap_or_default() <= reached.height,
         Message::BlocksResponse(response) => {
@@ -69,10 +72,22 @@ fn r4_a_promise_tells_the_vote(record: &Record, Outgoing { from, message, .. }: 
     hold(told || !due, || format!("R4: {from} says {message:?}; it has voted for {held:?}"))
 }
 
-/// R1: a vote is for the own height + 1. (One that was overtaken by its block in one write is for the own height.)
-fn r1_no_vote_above_the_next_height(reached: &Reached, Outgoing { from, message, .. }: &Outgoing) -> Held {
+/// R1: a vote is for the own height + 1. (One that was overtaken by its block in one write is for the own height.) A
+/// PROMISE may overtake the write of the block below it, which some disk holds by then.
+fn r1_no_vote_above_the_next_height(
+    record: &mut Record,
+    reached: &Reached,
+    Outgoing { from, message, .. }: &Outgoing,
+) -> Held {
     let height = match message {
-        Message::Promise(promise) => promise.height,
+        Message::Promise(promise) => {
+            let applied = record.reached.values().any(|other| promise.height <= other.height.next());
+            if applied && promise.height > reached.height.next() {
+                record.counts.add("PROMISEs that overtook a block");
+                return Ok(());
+            }
+            promise.height
+        }
         Message::Accepted(accepted) => accepted.height,
         _ => return Ok(()),
     };

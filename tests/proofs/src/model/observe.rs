@@ -186,7 +186,10 @@ impl Local {
                 let (height, ballot, hash) = (accepted.height, accepted.ballot, accepted.hash);
                 promised >= Some(ballot) && self.votes.contains(&Vote { height, ballot, hash })
             }
-            Message::Nack(nack) => promised >= nack.promised && nack.height <= height,
+            // Who is asked for the height above its own may know that from a block that is not durable yet.
+            Message::Nack(nack) => {
+                promised >= nack.promised && (nack.height <= height || nack.height.next() == nack.asked)
+            }
             Message::Commit(commit) => self.hash_at(commit.height) == Some(commit.hash),
             Message::ReconcileAck(ack) => ack.height().is_some_and(|to| to <= height),
             Message::BlocksResponse(response) => response

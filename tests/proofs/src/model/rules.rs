@@ -24,6 +24,8 @@ pub enum Reached {
     AllAtLastHeight,
     /// Two blocks that one ballot settled.
     BallotKept,
+    /// A PROMISE is said by a node that has not written the block below its height.
+    PromiseBeforeBlock,
 }
 
 /// The name of the property that counts most.
@@ -53,8 +55,16 @@ pub(super) fn properties(scope: &Scope) -> Vec<Property<Model>> {
             state.nodes.iter().all(|local| local.value.height() == model.scope().last_height)
         }),
         Reached::BallotKept => Property::sometimes("one ballot settles two blocks", |_, state| ballot_kept(state)),
+        Reached::PromiseBeforeBlock => Property::sometimes("a promise overtakes a block", promise_before_block),
     }));
     properties
+}
+
+fn promise_before_block(model: &Model, state: &State) -> bool {
+    state.sent.iter().any(|sent| match &sent.value.message {
+        Message::Promise(promise) => promise.height > state.nodes[model.index(sent.value.from)].value.height().next(),
+        _ => false,
+    })
 }
 
 fn keep(state: &State, rule: Rule) -> bool {

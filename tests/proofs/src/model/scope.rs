@@ -37,8 +37,8 @@ pub struct Scope {
     pub timers: u8,
     /// Ballots of higher rounds are not explored.
     pub rounds: u64,
-    /// Whether a write and its flush are two steps, with anything in between.
-    pub flushes_apart: bool,
+    /// Where a write and its flush are two steps, with anything in between.
+    pub slow: &'static [&'static str],
     /// Messages that never arrive.
     pub loses: fn(&Message) -> bool,
     /// The height up to which there is something to settle.
