@@ -84,11 +84,14 @@ impl<const N: usize> Name<N> {
 
     fn as_bytes(&self) -> &[u8] {
         // Sixteen at a time: this runs for each transfer that is stored, sent or hashed.
-        let padding = |part: &[u8; 16]| u128::from_le_bytes(*part).leading_zeros() as usize / 8;
         let (parts, _) = self.0.as_chunks::<16>();
-        let empty = parts.iter().rev().take_while(|part| padding(part) == 16).count();
-        let last = parts.len() - empty;
-        let length = last * 16 - last.checked_sub(1).map_or(0, |last| padding(&parts[last]));
+        let mut length = 0;
+        for (index, part) in parts.iter().enumerate() {
+            let part = u128::from_le_bytes(*part);
+            if part != 0 {
+                length = (index + 1) * 16 - part.leading_zeros() as usize / 8;
+            }
+        }
         &self.0[..length]
     }
 
@@ -204,14 +207,15 @@ impl Serialize for NodeId {
 
 impl Serialize for AccountId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // As it is displayed, without the machinery of displaying: this runs for each transfer that is stored or sent.
+        // As it is displayed, without the machinery of displaying: this runs for each transfer that is stored or sent. Whole
+        // names are copied with their padding, since copies of a known length are quick.
         let (name, home) = (self.name.as_bytes(), self.home.as_bytes());
         let mut text = [0; ACCOUNT_NAME_BYTES_MAX + 1 + NODE_NAME_BYTES_MAX];
-        text[..name.len()].copy_from_slice(name);
+        text[..ACCOUNT_NAME_BYTES_MAX].copy_from_slice(&self.name.0);
         let mut length = name.len();
         if name != home {
             text[length] = b'@';
-            text[length + 1..][..home.len()].copy_from_slice(home);
+            text[length + 1..][..NODE_NAME_BYTES_MAX].copy_from_slice(&self.home.0.0);
             length += 1 + home.len();
         }
         serializer.serialize_str(std::str::from_utf8(&text[..length]).expect("names are ASCII"))
