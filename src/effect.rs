@@ -20,7 +20,7 @@ pub enum Effect<A> {
     Halt(HaltReason),
 }
 
-/// Whether anybody waits for a write.
+/// Whether anybody waits for a write, or for one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Urgency {
     /// Somebody does.

@@ -25,7 +25,7 @@ use super::task::next_turn;
 use crate::effect::{Effect, Urgency};
 use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::{EntryFailed, PrepareView, Verdict};
-use crate::types::{NodeId, Seq};
+use crate::types::{Height, NodeId, Seq};
 use readers::Readers;
 use requests::Batch;
 use turns::{LITTLE, Turns};
@@ -81,6 +81,8 @@ pub struct LedgerActor {
     /// The next bit of a checkpoint will be made by itself.
     save_is_due: bool,
     views_held: usize,
+    /// The acceptor was asked for a height above this, and answers once this node has it.
+    asked_above: Height,
     readers: Readers,
     start: Vec<Effect<HomeAction>>,
 }
@@ -111,6 +113,7 @@ impl LedgerActor {
             age_timer_runs: false,
             save_is_due: false,
             views_held,
+            asked_above: Height(0),
             readers,
             start,
         }
@@ -182,9 +185,12 @@ impl LedgerActor {
         self.act(free);
     }
 
-    /// What the acceptor needs to promise or to vote at the next height. That the block below is chosen is so, durable here
-    /// or not, and whoever asks has it (R3).
-    fn tell_past_blocks(&mut self, examined: Examined) {
+    /// What the acceptor needs to promise or to vote at the next height overtakes the write of the block below. That this is
+    /// chosen is so, durable here or not, and whoever asks has it (R3).
+    fn tell_acceptor(&mut self, examined: Examined, of_next_height: bool) {
+        if !of_next_height {
+            return self.tell(Held::Examined(examined));
+        }
         self.views_held += 1;
         let free = self.outbox.push_past_blocks(Held::Examined(examined));
         self.act(free.into_iter().collect());
@@ -320,24 +326,24 @@ impl Handler<Examine> for LedgerActor {
             return;
         }
         let (height, state) = (self.core.bank().height(), self.core.bank().state());
-        let (examined, passes) = match examine {
+        let (asked, examined, of_next_height) = match examine {
             Examine::Prepare(from, prepare) => {
                 // R7: only a proposer that the log is for makes it worth copying.
-                let passes = prepare.height == height.next();
-                let log = if passes { self.core.offer() } else { Default::default() };
-                (Examined::Prepare(from, prepare, PrepareView { height, state, log }), passes)
+                let of_next_height = prepare.height == height.next();
+                let log = if of_next_height { self.core.offer() } else { Default::default() };
+                (prepare.height, Examined::Prepare(from, prepare, PrepareView { height, state, log }), of_next_height)
             }
             Examine::Accept(from, accept) => {
                 let fault = self.core.check(&accept.block).err();
-                let passes = fault.is_none();
-                (Examined::Accept(from, accept, Verdict { height, state, fault }), passes)
+                let of_next_height = fault.is_none();
+                let asked = accept.block.height();
+                (asked, Examined::Accept(from, accept, Verdict { height, state, fault }), of_next_height)
             }
         };
-        if passes {
-            self.tell_past_blocks(examined);
-        } else {
-            self.tell(Held::Examined(examined));
+        if asked > height.next() {
+            self.asked_above = self.asked_above.max(Height(asked.0 - 1));
         }
+        self.tell_acceptor(examined, of_next_height);
     }
 }
 
@@ -364,7 +370,7 @@ impl Handler<Apply> for LedgerActor {
     type Result = ();
 
     fn handle(&mut self, Apply(block, urgency): Apply, ctx: &mut Context<Self>) {
-        let awaited = self.core.awaits_block();
+        let awaited = self.core.awaits_block() || block.height() <= self.asked_above;
         let effects = self.core.apply(&block);
         let urgency = if awaited { Urgency::Now } else { urgency };
         self.carry_out(effects, urgency, ctx);

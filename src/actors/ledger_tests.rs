@@ -14,7 +14,7 @@ use crate::ledger::{
     Request, SettledAt, Value, Wait,
 };
 use crate::paxos::{Accept, CollectionOutcome, KnownOfYou};
-use crate::types::{Amount, CollectionNumber, Height};
+use crate::types::{Amount, CollectionNumber};
 
 const AGE: Duration = Duration::from_secs(20);
 const HOURS: Duration = Duration::from_secs(10_000);
@@ -302,6 +302,20 @@ async fn r3_a_block_that_nobody_waits_for_is_put_off_and_only_what_is_asked_for_
     let view = PrepareView { height, state, log: LogOffer::default() };
     let [first, second] = everybody_hears_of(&blocks[0]);
     probes.see([Examined::Prepare(node("C"), prepare(ballot(2, "C"), 1), view).into(), first, second]).await;
+}
+
+#[actix_rt::test]
+async fn a_block_without_which_a_proposer_gets_no_answer_is_not_put_off() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let blocks = chain(2);
+    ledger.do_send(Examine::Prepare(node("C"), prepare(ballot(1, "C"), 2)));
+    ledger.do_send(Apply(blocks[0].clone(), Urgency::Later));
+    let seen = probes.seen().await;
+    assert!(matches!(&seen[..], [Seen::Examined(_), Seen::Persist(_)]), "{seen:?}");
+    // Nobody asked for what is above the next one.
+    ledger.do_send(Apply(blocks[1].clone(), Urgency::Later));
+    probes.see([Seen::PutOff(vec![Record::Block(blocks[1].clone())])]).await;
 }
 
 #[actix_rt::test]

@@ -237,7 +237,7 @@ pub struct Persist {
     pub records: Vec<Record>,
     /// The role's own number for this write; they ascend.
     pub ticket: u64,
-    /// Whether anybody waits for it, or for one before it.
+    /// Whether anybody waits for it.
     pub urgency: Urgency,
     /// Who hears of it.
     pub reply_to: Recipient<Durable>,

@@ -23,11 +23,11 @@ pub struct Outbox<A> {
     durable: u64,
     held: VecDeque<(u64, A)>,
     /// The last write that holds more than a block.
-    last_but_blocks: u64,
+    overtaken_by_none: u64,
     /// What waits for that one.
-    past_blocks: VecDeque<(u64, A)>,
-    /// The last write need not be done yet.
-    put_off: bool,
+    overtaking: VecDeque<(u64, A)>,
+    /// The last write that somebody waits for. Those behind it are put off.
+    urgent: u64,
     halted: bool,
 }
 
@@ -41,9 +41,9 @@ impl<A> Outbox<A> {
             last_ticket: 0,
             durable: 0,
             held: VecDeque::new(),
-            last_but_blocks: 0,
-            past_blocks: VecDeque::new(),
-            put_off: false,
+            overtaken_by_none: 0,
+            overtaking: VecDeque::new(),
+            urgent: 0,
             halted: false,
         }
     }
@@ -51,7 +51,7 @@ impl<A> Outbox<A> {
     /// How many actions wait for a write. While a store does not answer this grows, and a role takes in no more than
     /// it can bear to hold.
     pub fn len(&self) -> usize {
-        self.held.len() + self.past_blocks.len()
+        self.held.len() + self.overtaking.len()
     }
 
     /// True where nothing waits.
@@ -65,7 +65,7 @@ impl<A> Outbox<A> {
         let before = self.held.len();
         let free = self.take_in(effects, Urgency::Now);
         if self.held.len() > before {
-            self.hurry();
+            self.hurry(self.last_ticket);
         }
         free
     }
@@ -83,21 +83,17 @@ impl<A> Outbox<A> {
         if self.halted {
             return None;
         }
-        if self.last_but_blocks <= self.durable {
+        if self.overtaken_by_none <= self.durable {
             return Some(action);
         }
-        self.past_blocks.push_back((self.last_but_blocks, action));
-        // Otherwise that write is under way already.
-        if self.last_but_blocks == self.last_ticket {
-            self.hurry();
-        }
+        self.overtaking.push_back((self.overtaken_by_none, action));
+        self.hurry(self.overtaken_by_none);
         None
     }
 
-    /// Somebody waits for what may have been put off.
-    fn hurry(&mut self) {
-        if self.put_off {
-            self.last_ticket += 1;
+    /// Somebody waits for this write, which may have been put off.
+    fn hurry(&mut self, ticket: u64) {
+        if ticket > self.urgent {
             self.persist(Vec::new(), Urgency::Now);
         }
     }
@@ -123,7 +119,7 @@ impl<A> Outbox<A> {
                 Effect::Halt(reason) => {
                     self.halted = true;
                     self.held.clear();
-                    self.past_blocks.clear();
+                    self.overtaking.clear();
                     self.node.do_send(Halt(reason));
                 }
             }
@@ -142,22 +138,24 @@ impl<A> Outbox<A> {
             held.drain(..count).map(|(_, action)| action).collect::<Vec<_>>()
         };
         let mut actions = released(&mut self.held);
-        actions.extend(released(&mut self.past_blocks));
+        actions.extend(released(&mut self.overtaking));
         actions
     }
 
     fn flush(&mut self, records: &mut Vec<Record>, urgency: Urgency) {
         if !records.is_empty() {
             if !records.iter().all(|record| matches!(record, Record::Block(_) | Record::Checkpoint { .. })) {
-                self.last_but_blocks = self.last_ticket;
+                self.overtaken_by_none = self.last_ticket;
             }
             self.persist(std::mem::take(records), urgency);
         }
     }
 
     fn persist(&mut self, records: Vec<Record>, urgency: Urgency) {
-        self.put_off = urgency == Urgency::Later;
         let (ticket, reply_to) = (self.last_ticket, self.reply_to.clone());
+        if urgency == Urgency::Now {
+            self.urgent = ticket;
+        }
         self.persistence.do_send(Persist { records, ticket, urgency, reply_to });
     }
 }

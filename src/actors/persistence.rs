@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::message::{
     BlocksReader, CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView,
 };
 use super::task::next_turn;
-use crate::effect::{HaltReason, Record, Urgency};
+use crate::effect::{HaltReason, Urgency};
 use crate::store::{Head, Journal, Plan, StoreError, StoreFuture, StoreHost};
 
 /// Bounds and delays of Persistence.
@@ -24,7 +25,8 @@ pub struct PersistenceTiming {
     pub retry_min: Duration,
     /// The bound of that.
     pub retry_max: Duration,
-    /// A write that nobody waits for waits no longer than this for one that somebody does.
+    /// A write that nobody waits for waits so long at the most for one that somebody does; or, where the store is slow, for
+    /// as long as a few writes take, since it would only be in the way of the next.
     pub put_off_max: Duration,
 }
 
@@ -37,10 +39,12 @@ pub struct PersistenceActor {
     node: Recipient<Halt>,
     timing: PersistenceTiming,
     waiting: Vec<Persist>,
-    /// How many of these cannot wait any longer.
+    /// How many of these somebody waits for.
     urgent: usize,
-    /// A timer runs for those that can.
-    put_off: bool,
+    /// A timer runs for the others.
+    timer_runs: bool,
+    /// How long the last write took.
+    took: Duration,
     reads: VecDeque<ReadBlocks>,
     under_way: Option<UnderWay>,
     /// The last write was asked for by more than one.
@@ -68,6 +72,13 @@ const PASSED_MAX: u32 = 8;
 /// How often a process that writes nothing looks whether the store is still its own.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// What is put off waits for so many writes, if these take longer than it would wait anyhow: from a COMMIT to the next vote
+/// there is one at the proposer, or two.
+const PUT_OFF_WRITES: u32 = 4;
+
+/// But never longer than this.
+const PUT_OFF_LONGEST: Duration = Duration::from_secs(1);
+
 /// More readers than this are turned away: they ask another node, or again.
 const READS_MAX: usize = 64;
 
@@ -82,7 +93,8 @@ impl PersistenceActor {
             timing,
             waiting: Vec::new(),
             urgent: 0,
-            put_off: false,
+            timer_runs: false,
+            took: Duration::ZERO,
             reads: VecDeque::new(),
             under_way: None,
             shared: false,
@@ -107,11 +119,12 @@ impl PersistenceActor {
 
     /// Whatever waits when the time is over is written.
     fn put_off(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.put_off, true) {
+        if std::mem::replace(&mut self.timer_runs, true) {
             return;
         }
-        ctx.run_later(self.timing.put_off_max, |actor, ctx| {
-            actor.put_off = false;
+        let some_writes = self.took.saturating_mul(PUT_OFF_WRITES).min(PUT_OFF_LONGEST);
+        ctx.run_later(self.timing.put_off_max.max(some_writes), |actor, ctx| {
+            actor.timer_runs = false;
             actor.urgent = actor.urgent.max(usize::from(!actor.waiting.is_empty()));
             actor.proceed(ctx);
         });
@@ -124,14 +137,7 @@ impl PersistenceActor {
         if self.urgent > 0 && self.passed < PASSED_MAX {
             self.passed += u32::from(!self.reads.is_empty());
             self.shared = std::mem::take(&mut self.urgent) > 1;
-            let waiting = std::mem::take(&mut self.waiting);
-            let mut records = Vec::new();
-            let mut acks = Vec::with_capacity(waiting.len());
-            for persist in waiting {
-                records.extend(persist.records);
-                acks.push((persist.reply_to, persist.ticket));
-            }
-            self.write_records(records, acks, ctx);
+            self.write_waiting(ctx);
         } else if let Some(ReadBlocks { mut request, bytes_max, reader }) = self.reads.pop_front() {
             self.passed = 0;
             // Nothing is being written now, so the head is what is durable. Beyond it there is nothing to find missing.
@@ -148,7 +154,7 @@ impl PersistenceActor {
                 }
             }
         } else if self.journal.is_saving() {
-            self.write_records(Vec::new(), Vec::new(), ctx);
+            self.write_waiting(ctx);
         }
     }
 
@@ -172,7 +178,15 @@ impl PersistenceActor {
         ctx.spawn(done);
     }
 
-    fn write_records(&mut self, records: Vec<Record>, acks: Vec<(Recipient<Durable>, u64)>, ctx: &mut Context<Self>) {
+    /// Writes what waits, and what the journal has to save.
+    fn write_waiting(&mut self, ctx: &mut Context<Self>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut records = Vec::new();
+        let mut acks = Vec::with_capacity(waiting.len());
+        for persist in waiting {
+            records.extend(persist.records);
+            acks.push((persist.reply_to, persist.ticket));
+        }
         let plan = Arc::new(self.journal.plan(records));
         debug!(number = plan.number, requests = acks.len(), "writing");
         self.under_way = Some(UnderWay { plan, acks });
@@ -182,10 +196,11 @@ impl PersistenceActor {
     /// Gives the store the write that is under way: the first time, or again, identical (R13).
     fn write(&mut self, ctx: &mut Context<Self>) {
         let Some(UnderWay { plan, .. }) = &self.under_way else { return };
-        let written = self.store.write(plan.clone()).into_actor(self);
-        ctx.spawn(written.map(|result, actor, ctx| match result {
+        let (written, began) = (self.store.write(plan.clone()).into_actor(self), Instant::now());
+        ctx.spawn(written.map(move |result, actor, ctx| match result {
             Ok(()) => {
                 actor.failures = 0;
+                actor.took = began.elapsed();
                 actor.recovered();
                 actor.durable = actor.journal.head().clone();
                 let acks = actor.under_way.take().map(|done| done.acks).unwrap_or_default();
@@ -194,6 +209,8 @@ impl PersistenceActor {
                 }
                 actor.proceed(ctx);
             }
+            // The node is over.
+            Err(_) if actor.halted => {}
             Err(error) if error.may_be_retried() => {
                 let delay = actor.timing.retry_min.saturating_mul(1 << actor.failures.min(16));
                 let delay = delay.min(actor.timing.retry_max);
@@ -322,6 +339,10 @@ impl Handler<CloseStore> for PersistenceActor {
     type Result = ();
 
     fn handle(&mut self, CloseStore(reply_to): CloseStore, ctx: &mut Context<Self>) {
+        if !self.halted && self.under_way.is_none() && !self.waiting.is_empty() {
+            // An orderly end leaves nothing behind; whether it was written, the next start finds out.
+            self.write_waiting(ctx);
+        }
         self.halted = true;
         let closed = self.store.close().into_actor(self);
         // Whoever waited longer than it wanted to is gone.

@@ -202,6 +202,32 @@ async fn what_can_wait_goes_along_with_what_cannot_in_the_order_in_which_both_ca
 }
 
 #[actix_rt::test]
+async fn on_a_slow_store_what_can_wait_does_so_for_some_writes_and_is_not_in_the_way_of_the_next() {
+    let fixture = Fixture::start();
+    fixture.persist("B", 1, promise(1));
+    fixture.probes.pass(PUT_OFF).await;
+    fixture.script.end_write(Ok(()));
+    fixture.probes.see([Durable(1).into()]).await;
+    let (records, reply_to) = (vec![promise(2)], fixture.probes.peer("B"));
+    fixture.persistence.do_send(Persist { records, ticket: 2, urgency: Urgency::Later, reply_to });
+    fixture.probes.pass(2 * PUT_OFF).await;
+    assert_eq!(fixture.script.writes().len(), 1);
+    fixture.probes.pass(3 * PUT_OFF).await;
+    assert_eq!(fixture.script.writes().len(), 2);
+}
+
+#[actix_rt::test]
+async fn an_orderly_end_writes_what_could_wait() {
+    let fixture = Fixture::start();
+    let (records, reply_to) = (vec![promise(1)], fixture.probes.peer("B"));
+    fixture.persistence.do_send(Persist { records, ticket: 1, urgency: Urgency::Later, reply_to });
+    let (closed, is_closed) = oneshot::channel();
+    fixture.persistence.do_send(CloseStore(closed));
+    is_closed.await.unwrap();
+    assert_eq!(fixture.script.writes().len(), 1);
+}
+
+#[actix_rt::test]
 async fn who_only_wants_to_hear_of_what_it_handed_in_before_costs_no_write() {
     let fixture = Fixture::start();
     let hurry = |ticket| {

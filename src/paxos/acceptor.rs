@@ -7,7 +7,8 @@ use crate::effect::{Effect, HaltReason, Record, Slot};
 use crate::ledger::{BlockFault, LogOffer};
 use crate::types::{Ballot, Hash, Height, NodeId};
 
-/// What the Ledger says when a PREPARE arrives: all of it durable by the time it is said.
+/// What the Ledger says when a PREPARE arrives. By the time it is said all of it is durable but the block of that height,
+/// where it is for the next (R3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PrepareView {
     /// The node's height.
@@ -156,7 +157,8 @@ impl Acceptor {
 
     /// IDLE: the round of this ballot is over without a block.
     pub fn on_idle(&mut self, ballot: Ballot) {
-        if self.promise == Some(ballot) && self.slot.is_none() {
+        // A vote below that round may still be here, where its block is applied and not durable yet.
+        if self.promise == Some(ballot) && self.slot.as_ref().map(|slot| slot.block.height()) != self.round_at {
             self.round_at = None;
         }
     }

@@ -179,6 +179,12 @@ fn whoever_is_outbid_hears_whether_the_rivals_round_is_open() {
     assert!(open(&after_vote, 0));
     let _ = after_vote.on_applied(Height(1));
     assert!(!open(&after_vote, 0) && !open(&after_vote, 1));
+    // Its block is known, and not durable yet, when the next round begins, and finds nothing.
+    let mut below = voted(slot(rival, block(1, 1)));
+    let _ = prepare(&mut below, rival, 2, 1);
+    assert!(open(&below, 1));
+    below.on_idle(rival);
+    assert!(!open(&below, 1));
 }
 
 #[test]

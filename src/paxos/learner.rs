@@ -14,7 +14,7 @@ use crate::types::{Ballot, Hash, Height, NodeId};
 pub enum LearnerAction {
     /// Send to a node.
     Send(NodeId, Message),
-    /// Hand a chosen block to the Ledger. What another node tells of is applied there, and waits for this node no longer.
+    /// Hand a chosen block to the Ledger. No other node waits until this one has what it was told of.
     Apply(Arc<Block>, Urgency),
     /// This node lacks blocks that the peer has: catch up.
     Gap(NodeId, Height),

@@ -373,8 +373,7 @@ impl Node {
         if act == 0 || self.says_before_it_writes {
             return Some(act);
         }
-        // What the acceptor needs for the next height waits for no block, and what it does for none but its own writes, as in
-        // the actors.
+        // What the acceptor needs for the next height waits for no block, nor does what comes of it, as in the actors.
         let waits_for =
             |effect: &Effect<Act>| matches!(effect, Effect::Persist(record) if !matches!(record, Record::Block(_)));
         self.outbox.iter().take_while(|effect| !waits_for(effect)).position(Self::passes_blocks)

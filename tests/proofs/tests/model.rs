@@ -205,9 +205,9 @@ fn a_collection_under_a_kept_ballot_overtakes_the_write_of_the_entry_it_is_for()
 
 #[test]
 fn an_answer_for_the_next_height_overtakes_the_write_of_the_block_below() {
-    explore("slow blocks", slow_blocks(), 233_179);
+    explore("slow blocks", slow_blocks(), 240_745);
     if large() {
-        explore("slow blocks in a row", slow_blocks_in_a_row(), 1_981_525);
+        explore("slow blocks in a row", slow_blocks_in_a_row(), 1_983_553);
     }
 }
 #[test]

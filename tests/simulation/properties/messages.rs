@@ -34,7 +34,8 @@ fn r3_durable_before_said(reached: &Reached, Outgoing { from, message, .. }: &Ou
         Message::Accepted(accepted) => ballot(accepted.ballot),
         Message::Idle(idle) => ballot(idle.ballot),
         Message::Nack(nack) => {
-            nack.promised <= reached.promise && (nack.height <= reached.height || nack.height.next() == nack.asked)
+            let may_run_ahead = matches!(nack.kind, NackKind::Outbid { .. }) && nack.height.next() == nack.asked;
+            nack.promised <= reached.promise && (nack.height <= reached.height || may_run_ahead)
         }
         Message::Commit(commit) => commit.height <= reached.height,
         Message::ReconcileAck(ack) => ack.height().unwrap_or_default() <= reached.height,
@@ -73,16 +74,16 @@ fn r4_a_promise_tells_the_vote(record: &Record, Outgoing { from, message, .. }: 
 }
 
 /// R1: a vote is for the own height + 1. (One that was overtaken by its block in one write is for the own height.) A
-/// PROMISE may overtake the write of the block below it, which some disk holds by then.
+/// PROMISE may overtake the write of the block below it, which whoever asked has on its disk.
 fn r1_no_vote_above_the_next_height(
     record: &mut Record,
     reached: &Reached,
-    Outgoing { from, message, .. }: &Outgoing,
+    Outgoing { from, to, message, .. }: &Outgoing,
 ) -> Held {
     let height = match message {
         Message::Promise(promise) => {
-            let applied = record.reached.values().any(|other| promise.height <= other.height.next());
-            if applied && promise.height > reached.height.next() {
+            let asker = record.reached.get(to).map(|asker| asker.height);
+            if asker.is_some_and(|height| promise.height <= height.next()) && promise.height > reached.height.next() {
                 record.counts.add("PROMISEs that overtook a block");
                 return Ok(());
             }

@@ -9,7 +9,7 @@ use paxos_banking::effect::HaltReason;
 use paxos_banking::history::{Chain, History, Settled, content, identity};
 use paxos_banking::ledger::entry::OPERATION_BYTES_MAX;
 use paxos_banking::ledger::{Action, Answer, Approval, Block, Request, Trace, Verdict};
-use paxos_banking::paxos::Message;
+use paxos_banking::paxos::{Message, NackKind};
 use paxos_banking::store::record::{self, Horizon, Kind, Peer};
 use paxos_banking::store::{Head, Stream};
 use paxos_banking::types::{AccountId, Ballot, Epoch, Hash, Height, Incarnation, NodeId, Seq, TransferId};

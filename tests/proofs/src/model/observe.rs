@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use paxos_banking::effect::Slot;
 use paxos_banking::ledger::{Action, Answer, Genesis, LogOffer};
-use paxos_banking::paxos::{Message, Promise, ProposerTimer};
+use paxos_banking::paxos::{Message, NackKind, Promise, ProposerTimer};
 use paxos_banking::types::{AccountId, Amount, Ballot, Hash, Height, NodeId, Seq};
 
 use super::{Flaw, Sent};
@@ -188,7 +188,8 @@ impl Local {
             }
             // Who is asked for the height above its own may know that from a block that is not durable yet.
             Message::Nack(nack) => {
-                promised >= nack.promised && (nack.height <= height || nack.height.next() == nack.asked)
+                let may_run_ahead = matches!(nack.kind, NackKind::Outbid { .. }) && nack.height.next() == nack.asked;
+                promised >= nack.promised && (nack.height <= height || may_run_ahead)
             }
             Message::Commit(commit) => self.hash_at(commit.height) == Some(commit.hash),
             Message::ReconcileAck(ack) => ack.height().is_some_and(|to| to <= height),
