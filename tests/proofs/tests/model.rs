@@ -210,6 +210,7 @@ fn an_answer_for_the_next_height_overtakes_the_write_of_the_block_below() {
         explore("slow blocks in a row", slow_blocks_in_a_row(), 1_983_553);
     }
 }
+
 #[test]
 fn a_kept_ballot_settles_what_is_approved_between_its_rounds() {
     explore("kept ballot", kept_ballot(), 312_171);
