@@ -5,6 +5,7 @@
 //! outbox, so that it leaves once all writes before it are durable. A wish for a settlement tells nothing of it. What the
 //! acceptor needs for the next height waits for the log alone (R3).
 
+mod examine;
 mod readers;
 mod requests;
 mod turns;
@@ -17,14 +18,14 @@ use tokio::sync::oneshot;
 use tracing::{Level, debug, debug_span, enabled, info, info_span};
 
 use super::message::{
-    Answers, Applied, Apply, BankView, Collected, CollectionDone, Compose, Composed, Delivered, Durable, Examine,
-    Examined, Halt, Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, Witness,
+    Answers, Applied, Apply, BankView, Collected, CollectionDone, Compose, Composed, Delivered, Durable, Examined,
+    Halt, Persist, ROLE_MAILBOX, ReadBank, Ready, Settle, SettleNow, Stop, Witness,
 };
 use super::outbox::Outbox;
 use super::task::next_turn;
 use crate::effect::{Effect, Urgency};
 use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
-use crate::paxos::{EntryFailed, PrepareView, Verdict};
+use crate::paxos::EntryFailed;
 use crate::types::{Height, NodeId, Seq};
 use readers::Readers;
 use requests::Batch;
@@ -185,17 +186,6 @@ impl LedgerActor {
         self.act(free);
     }
 
-    /// What the acceptor needs to promise or to vote at the next height overtakes the write of the block below. That this is
-    /// chosen is so, durable here or not, and whoever asks has it (R3).
-    fn tell_acceptor(&mut self, examined: Examined, of_next_height: bool) {
-        if !of_next_height {
-            return self.tell(Held::Examined(examined));
-        }
-        self.views_held += 1;
-        let free = self.outbox.push_past_blocks(Held::Examined(examined));
-        self.act(free.into_iter().collect());
-    }
-
     fn act(&mut self, actions: Vec<Held>) {
         for action in actions {
             match action {
@@ -315,35 +305,6 @@ impl Handler<SettleNow> for LedgerActor {
     fn handle(&mut self, _: SettleNow, ctx: &mut Context<Self>) {
         let effects = self.core.settle();
         self.run(effects, ctx);
-    }
-}
-
-impl Handler<Examine> for LedgerActor {
-    type Result = ();
-
-    fn handle(&mut self, examine: Examine, _: &mut Context<Self>) {
-        if self.views_held >= VIEWS_MAX {
-            return;
-        }
-        let (height, state) = (self.core.bank().height(), self.core.bank().state());
-        let (asked, examined, of_next_height) = match examine {
-            Examine::Prepare(from, prepare) => {
-                // R7: only a proposer that the log is for makes it worth copying.
-                let of_next_height = prepare.height == height.next();
-                let log = if of_next_height { self.core.offer() } else { Default::default() };
-                (prepare.height, Examined::Prepare(from, prepare, PrepareView { height, state, log }), of_next_height)
-            }
-            Examine::Accept(from, accept) => {
-                let fault = self.core.check(&accept.block).err();
-                let of_next_height = fault.is_none();
-                let asked = accept.block.height();
-                (asked, Examined::Accept(from, accept, Verdict { height, state, fault }), of_next_height)
-            }
-        };
-        if asked > height.next() {
-            self.asked_above = self.asked_above.max(Height(asked.0 - 1));
-        }
-        self.tell_acceptor(examined, of_next_height);
     }
 }
 

@@ -340,7 +340,7 @@ impl Handler<CloseStore> for PersistenceActor {
 
     fn handle(&mut self, CloseStore(reply_to): CloseStore, ctx: &mut Context<Self>) {
         if !self.halted && self.under_way.is_none() && !self.waiting.is_empty() {
-            // An orderly end leaves nothing behind; whether it was written, the next start finds out.
+            // An orderly end does not leave to the peers what was only put off. Whether it was written, the next start sees.
             self.write_waiting(ctx);
         }
         self.halted = true;

@@ -128,6 +128,13 @@ fn promise(round: u64) -> Record {
     Record::Promise(ballot(round, "B"))
 }
 
+/// One of so many parts, of which a write takes one.
+fn checkpoint(parts: usize) -> Record {
+    let (bank, memory, settled_at) = (bank(&[]), Memory::new(100), SettledAt::default());
+    let part = Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(Seq(0)), 100).remove(0);
+    Record::Checkpoint { parts: vec![part; parts], complete: true }
+}
+
 fn peer() -> Record {
     Record::Peer { node: node("B"), incarnation: Incarnation(7) }
 }
@@ -172,76 +179,6 @@ async fn on_a_busy_node_who_is_ready_to_ask_shares_the_write_and_who_is_alone_wa
     fixture.probes.see_nothing().await;
     fixture.script.end_write(Ok(()));
     fixture.probes.see([Durable(5).into(), Durable(6).into()]).await;
-}
-
-#[actix_rt::test]
-async fn what_can_wait_goes_along_with_what_cannot_in_the_order_in_which_both_came_or_by_itself_in_the_end() {
-    let fixture = Fixture::start();
-    let put_off = |ticket, record| {
-        let (records, reply_to) = (vec![record], fixture.probes.peer("B"));
-        fixture.persistence.do_send(Persist { records, ticket, urgency: Urgency::Later, reply_to });
-    };
-    put_off(1, promise(1));
-    fixture.probes.see_nothing().await;
-    assert_eq!(fixture.script.writes().len(), 0);
-    fixture.persist("C", 1, promise(2));
-    fixture.probes.see_nothing().await;
-    assert_eq!(fixture.script.writes().len(), 1);
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(1).into(), Durable(1).into()]).await;
-    // A lower promise behind a higher one would be refused.
-    fixture.disk.open().write(&fixture.script.writes()[0]).unwrap();
-    put_off(2, promise(3));
-    fixture.probes.pass(PUT_OFF).await;
-    fixture.probes.see_nothing().await;
-    assert_eq!(fixture.script.writes().len(), 2);
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(2).into()]).await;
-    fixture.probes.pass(HOURS).await;
-    assert_eq!(fixture.script.writes().len(), 2);
-}
-
-#[actix_rt::test]
-async fn on_a_slow_store_what_can_wait_does_so_for_some_writes_and_is_not_in_the_way_of_the_next() {
-    let fixture = Fixture::start();
-    fixture.persist("B", 1, promise(1));
-    fixture.probes.pass(PUT_OFF).await;
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(1).into()]).await;
-    let (records, reply_to) = (vec![promise(2)], fixture.probes.peer("B"));
-    fixture.persistence.do_send(Persist { records, ticket: 2, urgency: Urgency::Later, reply_to });
-    fixture.probes.pass(2 * PUT_OFF).await;
-    assert_eq!(fixture.script.writes().len(), 1);
-    fixture.probes.pass(3 * PUT_OFF).await;
-    assert_eq!(fixture.script.writes().len(), 2);
-}
-
-#[actix_rt::test]
-async fn an_orderly_end_writes_what_could_wait() {
-    let fixture = Fixture::start();
-    let (records, reply_to) = (vec![promise(1)], fixture.probes.peer("B"));
-    fixture.persistence.do_send(Persist { records, ticket: 1, urgency: Urgency::Later, reply_to });
-    let (closed, is_closed) = oneshot::channel();
-    fixture.persistence.do_send(CloseStore(closed));
-    is_closed.await.unwrap();
-    assert_eq!(fixture.script.writes().len(), 1);
-}
-
-#[actix_rt::test]
-async fn who_only_wants_to_hear_of_what_it_handed_in_before_costs_no_write() {
-    let fixture = Fixture::start();
-    let hurry = |ticket| {
-        let (records, reply_to) = (Vec::new(), fixture.probes.peer("B"));
-        fixture.persistence.do_send(Persist { records, ticket, urgency: Urgency::Now, reply_to });
-    };
-    hurry(1);
-    fixture.probes.see([Durable(1).into()]).await;
-    fixture.persist("B", 2, promise(1));
-    hurry(3);
-    fixture.probes.see_nothing().await;
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(2).into(), Durable(3).into()]).await;
-    assert_eq!(fixture.script.writes().len(), 1);
 }
 
 #[actix_rt::test]
@@ -472,9 +409,7 @@ async fn readers_beyond_the_bound_are_turned_away() {
 #[actix_rt::test]
 async fn the_parts_of_a_checkpoint_are_written_though_nobody_writes_anything_else_and_readers_go_first() {
     let fixture = Fixture::start();
-    let (bank, memory, settled_at) = (bank(&[]), Memory::new(100), SettledAt::default());
-    let part = Checkpoint::parts(&bank, &memory, &settled_at, settled_at.last_up_to(Seq(0)), 100).remove(0);
-    fixture.persist("B", 1, Record::Checkpoint { parts: vec![part; 3], complete: true });
+    fixture.persist("B", 1, checkpoint(3));
     fixture.probes.see_nothing().await;
     let _reply = fixture.read(1);
     fixture.probes.see_nothing().await;
@@ -491,3 +426,6 @@ async fn the_parts_of_a_checkpoint_are_written_though_nobody_writes_anything_els
     let streams = |write: &Arc<Write>| write.appends.iter().map(|append| append.stream).collect::<Vec<_>>();
     assert_eq!(fixture.script.writes().iter().map(streams).collect::<Vec<_>>(), vec![vec![Stream::State]; 3]);
 }
+
+#[path = "persistence_put_off_tests.rs"]
+mod put_off;
