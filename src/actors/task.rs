@@ -25,5 +25,69 @@ pub(crate) fn next_turn<A>(ctx: &mut Context<A>, work: impl FnOnce(&mut A, &mut 
 where
     A: Actor<Context = Context<A>>,
 {
-    ctx.spawn(wrap_future::<_, A>(yield_now()).map(|(), actor, ctx| work(actor, ctx)));
+    // As a task of its own: whatever else wakes the actor polls all that it waits for, and whoever yielded goes on when it is
+    // polled once more, though nobody looked at the sockets.
+    let turn = tokio::task::spawn_local(yield_now());
+    ctx.spawn(wrap_future::<_, A>(turn).map(|_, actor, ctx| work(actor, ctx)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use actix::{Handler, Message};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Takes turn after turn, and is told something in each of them.
+    struct Busy {
+        turns: Rc<Cell<u32>>,
+        socket: TcpStream,
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Told;
+
+    impl Busy {
+        fn turn(&mut self, ctx: &mut Context<Self>) {
+            self.turns.set(self.turns.get() + 1);
+            if self.turns.get() == 10 {
+                self.socket.try_write(b"x").unwrap();
+            }
+            ctx.address().do_send(Told);
+            next_turn(ctx, Self::turn);
+        }
+    }
+
+    impl Actor for Busy {
+        type Context = Context<Self>;
+
+        fn started(&mut self, ctx: &mut Context<Self>) {
+            self.turn(ctx);
+        }
+    }
+
+    impl Handler<Told> for Busy {
+        type Result = ();
+
+        fn handle(&mut self, _: Told, _: &mut Context<Self>) {}
+    }
+
+    #[actix_rt::test]
+    async fn a_socket_is_heard_between_two_turns_of_an_actor_that_is_told_something_in_each() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut there = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut here, _) = listener.accept().await.unwrap();
+        // What was sent once is known to be writable.
+        there.write_all(b"x").await.unwrap();
+        here.read_u8().await.unwrap();
+        let turns = Rc::new(Cell::new(0));
+        Busy { turns: turns.clone(), socket: there }.start();
+        here.read_u8().await.unwrap();
+        assert!((10..=12).contains(&turns.get()), "heard after {} turns", turns.get());
+    }
 }
