@@ -12,6 +12,12 @@ use crate::ledger::{Request, Ticket};
 /// How many transfers are decided in one turn: some hundred microseconds, after which peers are heard.
 pub(super) const TURN: usize = 512;
 
+/// How many where nobody asked for little of late, since each turn costs something.
+const LONG_TURN: usize = 4 * TURN;
+
+/// So many turns are of late.
+const OF_LATE: u32 = 64;
+
 /// Who asks for no more than this at once goes before those who ask for more, to whom as much of each turn is left.
 pub(super) const LITTLE: usize = 128;
 
@@ -28,6 +34,8 @@ pub(super) struct Turns {
     undecided: usize,
     /// How many this turn may still decide.
     left: usize,
+    /// Turns since somebody asked for little.
+    since_little: u32,
     /// This turn is over, and the next will begin by itself.
     over: bool,
 }
@@ -47,7 +55,15 @@ pub(super) struct Undecided {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { clients: VecDeque::new(), few: 0, little_left: LITTLE, undecided: 0, left: TURN, over: false }
+        Self {
+            clients: VecDeque::new(),
+            few: 0,
+            little_left: LITTLE,
+            undecided: 0,
+            left: TURN,
+            since_little: 0,
+            over: false,
+        }
     }
 }
 
@@ -64,6 +80,7 @@ impl Turns {
         if count <= LITTLE {
             self.clients.insert(self.few, client);
             self.few += 1;
+            self.since_little = 0;
         } else {
             self.clients.push_back(client);
         }
@@ -81,7 +98,9 @@ impl Turns {
 
     /// Begins the next turn.
     pub(super) fn begin(&mut self) {
-        (self.left, self.over) = (TURN, false);
+        self.since_little = self.since_little.saturating_add(1);
+        self.left = if self.since_little > OF_LATE { LONG_TURN } else { TURN };
+        self.over = false;
     }
 
     /// All that is not decided yet of a batch, whoever's turn it is.
@@ -152,6 +171,21 @@ mod tests {
     use super::super::tests::submit;
     use super::*;
     use crate::actors::probe::Probes;
+
+    #[actix_rt::test]
+    async fn turns_are_long_until_somebody_asks_for_little() {
+        let (mut turns, probes) = (Turns::default(), Probes::start());
+        let mut next = |turns: &mut Turns| {
+            turns.begin();
+            turns.left
+        };
+        let of_late: Vec<usize> = (0..OF_LATE).map(|_| next(&mut turns)).collect();
+        assert_eq!(of_late, [TURN; OF_LATE as usize]);
+        turns.push(1, submit(&probes, &[(1, "B", 1); LITTLE + 1]).requests, probes.role());
+        assert_eq!(next(&mut turns), LONG_TURN);
+        turns.push(2, submit(&probes, &[(2, "B", 1)]).requests, probes.peer("B"));
+        assert_eq!(next(&mut turns), TURN);
+    }
 
     #[actix_rt::test]
     async fn those_who_ask_for_much_have_a_part_of_each_turn() {
