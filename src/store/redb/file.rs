@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ::redb::StorageBackend;
 
@@ -17,7 +18,13 @@ use super::wal::WalPlace;
 pub(super) struct LockedFile {
     file: Arc<Lock>,
     path: PathBuf,
+    /// Bytes that were written since the last sync.
+    unsynced: Arc<AtomicUsize>,
 }
+
+/// So much is written before it is synced, whether somebody asks for that or not. Sixteen megabytes that go to the disk at
+/// once are in the way of a log that is synced every millisecond.
+const PORTION_BYTES: usize = 1 << 20;
 
 /// Lets go of its lock by name: a process that is just being started holds a copy of every open file for a moment, and
 /// with it the lock of one that was merely closed.
@@ -107,7 +114,7 @@ impl LockedFile {
 
     fn lock(file: File, path: &Path) -> Result<Self, Unlocked> {
         match file.try_lock() {
-            Ok(()) => Ok(Self { file: Arc::new(Lock(file)), path: path.to_owned() }),
+            Ok(()) => Ok(Self { file: Arc::new(Lock(file)), path: path.to_owned(), unsynced: Arc::default() }),
             Err(TryLockError::WouldBlock) => Err(Unlocked::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
@@ -164,11 +171,14 @@ impl StorageBackend for LockedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.unsynced.store(0, Ordering::Relaxed);
         StorageBackend::sync_data(&*self.file)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write(offset, data)
+        self.file.write(offset, data)?;
+        let before = self.unsynced.fetch_add(data.len(), Ordering::Relaxed);
+        if before + data.len() < PORTION_BYTES { Ok(()) } else { self.sync_data() }
     }
 }
 
@@ -253,6 +263,7 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::RedbStore;
+    use super::*;
     use crate::store::{Store as _, StoreError};
 
     #[test]
@@ -270,6 +281,21 @@ mod tests {
         store.base.close();
         assert!(store.fields().unwrap_err().may_be_retried(), "a file that is gone is not made anew");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_more_than_a_portion_waits_for_a_sync() {
+        let directory = tempfile::tempdir().unwrap();
+        let Ok(file) = LockedFile::begin(&directory.path().join("A.redb")) else { panic!("nobody else has it") };
+        let unsynced = || file.unsynced.load(Ordering::Relaxed);
+        let half = vec![1; PORTION_BYTES / 2];
+        file.write(0, &half).unwrap();
+        assert_eq!(unsynced(), half.len());
+        file.write(half.len() as u64, &half).unwrap();
+        assert_eq!(unsynced(), 0);
+        file.write(0, &half).unwrap();
+        StorageBackend::sync_data(&file).unwrap();
+        assert_eq!(unsynced(), 0);
     }
 
     #[test]
