@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::accounts::Place;
 use super::bank::{Bank, BlockFault, Delta, EntryFault, Trial};
 use super::block::Block;
-use super::entry::{LogOffer, OPERATION_BYTES_MAX, Run};
+use super::entry::{LogOffer, OPERATION_BYTES_MAX, Operation, Run};
 use crate::types::{Ballot, NodeId, Seq};
 
 /// What one PROMISE brought.
@@ -53,6 +53,13 @@ pub struct OwnLog<'a> {
     pub places: &'a VecDeque<Option<[Place; 2]>>,
 }
 
+/// What a log offers that may follow on the chain.
+struct Offer<'a> {
+    origin: NodeId,
+    first: Seq,
+    operations: &'a [Operation],
+}
+
 /// Chooses the value for the height after `bank`'s, from at least `majority` PROMISEs. Where that is a block, what it
 /// changes comes along: it was tried for that.
 pub fn compose(
@@ -97,27 +104,28 @@ fn build<'a>(
     block_bytes_max: usize,
 ) -> (Composition, Option<Delta>) {
     let mut left_out = false;
-    let mut offers: Vec<(NodeId, Run)> = Vec::new();
+    let mut offers: Vec<Offer<'_>> = Vec::new();
     for (origin, log) in logs {
         let next = bank.watermark(origin).next();
         // An offer may begin below the watermark: its sender has not applied the tip yet. One that begins above it
         // comes from a node that is ahead, and nothing of it fits here.
         let settled = next.0.checked_sub(log.first.0).map(|count| usize::try_from(count).unwrap_or(usize::MAX));
-        let usable = settled.and_then(|settled| log.operations.get(settled..)).unwrap_or_default();
+        let operations = settled.and_then(|settled| log.operations.get(settled..)).unwrap_or_default();
         left_out |= log.truncated || (settled.is_none() && !log.operations.is_empty());
-        offers.push((origin, Run { origin, first: next, operations: usable.to_vec() }));
+        offers.push(Offer { origin, first: next, operations });
     }
     let shares = shares(bank, &offers, block_bytes_max);
     let (mut trial, mut rejected, mut runs) = (Trial::new(bank, shares.iter().sum()), BTreeMap::new(), Vec::new());
-    for ((origin, mut run), share) in offers.into_iter().zip(shares) {
-        left_out |= share < run.operations.len();
-        run.operations.truncate(share);
+    for (Offer { origin, first, operations }, share) in offers.into_iter().zip(shares) {
+        left_out |= share < operations.len();
+        let mut operations = &operations[..share];
         let places = own.filter(|own| own.origin == origin).into_iter().flat_map(|own| own.places).copied();
-        if let Err((passed, fault)) = trial.operations(origin, &run.operations, places) {
-            run.operations.truncate(passed);
-            rejected.insert(origin, (run.first.plus(passed as u64), fault));
+        if let Err((passed, fault)) = trial.operations(origin, operations, places) {
+            operations = &operations[..passed];
+            rejected.insert(origin, (first.plus(passed as u64), fault));
         }
-        if !run.operations.is_empty() {
+        if !operations.is_empty() {
+            let run = Run { origin, first, operations: operations.to_vec() };
             trial.settle(&run);
             runs.push(run);
         }
@@ -134,15 +142,15 @@ fn build<'a>(
 
 /// How many operations of each offer the block takes: an equal share each, and what remains goes round from the
 /// origin at `height mod n` on, so that no origin comes last for ever.
-fn shares(bank: &Bank, offers: &[(NodeId, Run)], block_bytes_max: usize) -> Vec<usize> {
+fn shares(bank: &Bank, offers: &[Offer<'_>], block_bytes_max: usize) -> Vec<usize> {
     let nodes: BTreeSet<_> = bank.watermarks().keys().collect();
     let capacity = (block_bytes_max / OPERATION_BYTES_MAX).max(nodes.len());
     let share = capacity / nodes.len();
-    let mut shares: Vec<_> = offers.iter().map(|(_, run)| run.operations.len().min(share)).collect();
+    let mut shares: Vec<_> = offers.iter().map(|offer| offer.operations.len().min(share)).collect();
     let mut room = capacity - shares.iter().sum::<usize>();
     let start = usize::try_from(bank.height().next().0 % nodes.len() as u64).unwrap_or(0);
     for index in (0..offers.len()).cycle().skip(start).take(offers.len()) {
-        let more = room.min(offers[index].1.operations.len() - shares[index]);
+        let more = room.min(offers[index].operations.len() - shares[index]);
         shares[index] += more;
         room -= more;
     }
@@ -152,7 +160,7 @@ fn shares(bank: &Bank, offers: &[(NodeId, Run)], block_bytes_max: usize) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Action, Genesis, Operation};
+    use crate::ledger::{Action, Genesis};
     use crate::types::{Amount, Height};
 
     fn bank() -> Bank {

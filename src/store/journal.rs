@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Payload, Plan};
-use super::record::{self, Horizon, Identity, Kind, LogBatch, Peer, RefusedBatch};
+use super::record::{self, Horizon, Identity, Kind, Peer, RefusedBatch};
 use super::{Append, Stream, Write, field};
 use crate::effect::{Record, Slot};
 use crate::ledger::{Block, Checkpoint, Genesis, Operation, Refusal};
@@ -162,7 +162,7 @@ impl Unwritten {
 struct Draft {
     blocks: Vec<Arc<Block>>,
     /// Entries that follow each other are one record, however many groups they came in.
-    log: Option<LogBatch>,
+    log: Option<(Seq, Vec<Vec<Operation>>)>,
     refused: Vec<(u64, Vec<Refusal>)>,
     /// The last word on the slot, if anything was said about it.
     slot: Option<Option<Slot>>,
@@ -279,14 +279,11 @@ impl Journal {
         }
     }
 
-    fn take_log(&mut self, first: Seq, mut operations: Vec<Operation>, draft: &mut Draft) {
+    fn take_log(&mut self, first: Seq, operations: Vec<Operation>, draft: &mut Draft) {
         assert_eq!(first, self.head.log_last.next(), "entries are numbered densely, and no seq is used twice (R7)");
         assert!(!operations.is_empty(), "a batch of no entries has no last seq");
         self.head.log_last = self.head.log_last.plus(operations.len() as u64);
-        match &mut draft.log {
-            Some(batch) => batch.operations.append(&mut operations),
-            None => draft.log = Some(LogBatch { first, operations }),
-        }
+        draft.log.get_or_insert_with(|| (first, Vec::new())).1.push(operations);
     }
 
     fn take_block(&mut self, block: Arc<Block>, draft: &mut Draft) {
@@ -326,8 +323,8 @@ impl Journal {
             appends.push(Append { stream: Stream::Chain, after, id, bytes });
         }
         // What is settled, or forgotten, by the very write that would store it, is not stored at all.
-        if let (Some(batch), Some(id)) = (log, self.head.last_log_record()) {
-            let (after, bytes) = (before.last_log_record(), Payload::Log(batch));
+        if let (Some((first, groups)), Some(id)) = (log, self.head.last_log_record()) {
+            let (after, bytes) = (before.last_log_record(), Payload::Log(first, groups));
             appends.push(Append { stream: Stream::Log, after, id, bytes });
         }
         let mut after = before.last_refused_record();

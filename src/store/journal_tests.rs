@@ -1,5 +1,6 @@
 use super::*;
 use crate::ledger::{Action, Bank, Memory, Reason, Run, SettledAt};
+use crate::store::record::LogBatch;
 use crate::types::Amount;
 
 fn node(name: &str) -> NodeId {

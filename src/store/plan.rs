@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use super::record::{self, Kind, LogBatch, RefusedBatch};
+use super::record::{self, Kind, RefusedBatch};
 use super::{Append, Write};
 use crate::effect::Slot;
-use crate::ledger::{Block, Checkpoint};
+use crate::ledger::{Block, Checkpoint, Operation};
+use crate::types::Seq;
 
 /// What a [`Journal`](super::Journal) wants written. It has the same bytes however often it is encoded, so that a write
 /// that is repeated is the same one (R13).
@@ -17,8 +18,8 @@ pub type Plan = Write<Payload>;
 pub enum Payload {
     /// Of the chain.
     Block(Arc<Block>),
-    /// Of the log.
-    Log(LogBatch),
+    /// Of the log: the seq of the first operation, and the groups in which they came.
+    Log(Seq, Vec<Vec<Operation>>),
     /// Of the refusals.
     Refused(RefusedBatch),
     /// Of the state.
@@ -33,7 +34,7 @@ impl Payload {
     fn encode(&self, key: &str) -> Vec<u8> {
         match self {
             Self::Block(block) => record::block(key, block),
-            Self::Log(batch) => record::encode(key, Kind::Log, batch),
+            Self::Log(first, groups) => record::log(key, *first, groups),
             Self::Refused(batch) => record::encode(key, Kind::Refused, batch),
             Self::Checkpoint(part) => record::encode(key, Kind::Checkpoint, part),
             Self::Slot(slot) => record::slot(key, slot),

@@ -8,7 +8,8 @@
 //! out there then need a new version, and a reader for the old one.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeSeq as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::StoreError;
 use crate::codec;
@@ -125,7 +126,7 @@ impl WalHeader {
     pub const KEY: &str = "wal header";
 }
 
-/// The stored form of `payload` under `key`; that of a block is [`block`], that of a vote [`slot`].
+/// The stored form of `payload` under `key`; that of a block is [`block`], of a vote [`slot`], of new entries [`log`].
 ///
 /// # Panics
 /// Where the payload is of a type that MessagePack cannot hold: a fault of this program, found by its first test.
@@ -137,6 +138,37 @@ pub fn encode<T: Serialize>(key: &str, kind: Kind, payload: &T) -> Vec<u8> {
 pub fn block(key: &str, block: &Block) -> Vec<u8> {
     encode_as(key, VERSION, Kind::Block, |bytes| bytes.extend_from_slice(block.bytes()))
 }
+
+/// The stored form of a [`LogBatch`] of operations that came in groups, which are not put together for it.
+pub fn log(key: &str, first: Seq, groups: &[Vec<Operation>]) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Batch<'a> {
+        first: Seq,
+        operations: Joined<'a>,
+    }
+    encode_as(key, VERSION, Kind::Log, |bytes| {
+        let operations = Joined { groups, count: groups.iter().map(Vec::len).sum() };
+        bytes.reserve(operations.count * OPERATION_BYTES_MOSTLY);
+        codec::encode_into(bytes, &Batch { first, operations });
+    })
+}
+
+/// Groups that are written as one sequence.
+struct Joined<'a> {
+    groups: &'a [Vec<Operation>],
+    count: usize,
+}
+
+impl Serialize for Joined<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut sequence = serializer.serialize_seq(Some(self.count))?;
+        self.groups.iter().flatten().try_for_each(|operation| sequence.serialize_element(operation))?;
+        sequence.end()
+    }
+}
+
+/// What most operations do not exceed where accounts have short names.
+const OPERATION_BYTES_MOSTLY: usize = 64;
 
 /// The stored form of a vote. Its block stands in it with its fields, as it does in the chain.
 pub fn slot(key: &str, slot: &Slot) -> Vec<u8> {

@@ -101,6 +101,16 @@ fn sealed(key: &str, mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
+fn entries_are_stored_alike_in_whatever_groups_they_came() {
+    let batch = LogBatch { first: Seq(7), operations: (1..=20).map(operation).collect() };
+    let whole = encode("log/26", Kind::Log, &batch);
+    for size in [1, 3, 16, 20] {
+        let groups: Vec<_> = batch.operations.chunks(size).map(<[_]>::to_vec).collect();
+        assert_eq!(log("log/26", batch.first, &groups), whole, "by {size}");
+    }
+}
+
+#[test]
 fn bytes_left_over_are_refused() {
     let mut bytes = encode(field::HEAD, Kind::Head, &head());
     bytes.push(0xc0);
