@@ -9,10 +9,10 @@ use actix::Recipient;
 use crate::actors::message::Answers;
 use crate::ledger::{Request, Ticket};
 
-/// How many transfers are decided in one turn: some hundred microseconds, after which peers are heard.
+/// How many transfers are decided in one turn: half a millisecond to a whole one, after which everybody else is heard.
 pub(super) const TURN: usize = 512;
 
-/// How many where nobody asked for little of late, since each turn costs something.
+/// How many where nobody asked for little of late: a turn costs something, and only peers are kept waiting.
 const LONG_TURN: usize = 4 * TURN;
 
 /// So many turns are of late.
@@ -175,7 +175,7 @@ mod tests {
     #[actix_rt::test]
     async fn turns_are_long_until_somebody_asks_for_little() {
         let (mut turns, probes) = (Turns::default(), Probes::start());
-        let mut next = |turns: &mut Turns| {
+        let next = |turns: &mut Turns| {
             turns.begin();
             turns.left
         };

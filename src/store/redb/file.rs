@@ -176,9 +176,14 @@ impl StorageBackend for LockedFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write(offset, data)?;
-        let before = self.unsynced.fetch_add(data.len(), Ordering::Relaxed);
-        if before + data.len() < PORTION_BYTES { Ok(()) } else { self.sync_data() }
+        for (part, offset) in data.chunks(PORTION_BYTES).zip((offset..).step_by(PORTION_BYTES)) {
+            self.file.write(offset, part)?;
+            let before = self.unsynced.fetch_add(part.len(), Ordering::Relaxed);
+            if before + part.len() >= PORTION_BYTES {
+                self.sync_data()?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -296,6 +301,12 @@ mod tests {
         file.write(0, &half).unwrap();
         StorageBackend::sync_data(&file).unwrap();
         assert_eq!(unsynced(), 0);
+        let bytes: Vec<u8> = (0..PORTION_BYTES * 5 / 2).map(|place| (place / 1_000) as u8).collect();
+        file.write(7, &bytes).unwrap();
+        assert_eq!(unsynced(), half.len());
+        let mut read = vec![0; bytes.len()];
+        file.read(7, &mut read).unwrap();
+        assert!(read == bytes);
     }
 
     #[test]
