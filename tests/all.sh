@@ -28,8 +28,8 @@ need redis-server redis-server
 # Makes the certificates of the tests of TLS.
 need openssl openssl
 
-echo "tests: units, actors, stores, sockets, clients, processes, example and simulation; the core in every order of events"
-echo "tests: within bounds, and properties of codecs, hashes, ledger and reconciliation"
+echo "tests: units, actors, stores, sockets, clients, processes, example and simulation"
+echo "tests: then the core in every order of events within bounds, and properties of codecs, hashes, ledger and reconciliation"
 # Both packages at once: each alone would have the library built with other features of what it depends on. The campaign
 # takes some minutes of it; whoever asks cargo alone gets a few seconds.
 SIM_SEEDS=${SIM_SEEDS:-1000} cargo test --locked -p paxos-banking -p paxos-banking-proofs
