@@ -72,6 +72,8 @@ pub struct LedgerActor {
     batches: BTreeMap<u64, Batch>,
     last_batch: u64,
     turns: Turns,
+    /// Once the mailbox is empty.
+    will_decide: bool,
     /// Answers in the outbox.
     answers_held: usize,
     /// Blocks in the outbox, applied and not durable yet.
@@ -108,6 +110,7 @@ impl LedgerActor {
             batches,
             last_batch,
             turns: Turns::default(),
+            will_decide: false,
             answers_held,
             blocks_held,
             settle_age,

@@ -15,7 +15,7 @@ use super::message::{
     BlocksReader, CloseStore, Durable, Halt, Persist, ROLE_MAILBOX, ReadBlocks, ReadHead, Stop, StoreView,
 };
 use super::task::next_turn;
-use crate::effect::{HaltReason, Urgency};
+use crate::effect::{HaltReason, Record, Urgency};
 use crate::store::{Head, Journal, Plan, StoreError, StoreFuture, StoreHost};
 
 /// Bounds and delays of Persistence.
@@ -39,7 +39,7 @@ pub struct PersistenceActor {
     node: Recipient<Halt>,
     timing: PersistenceTiming,
     waiting: Vec<Persist>,
-    /// How many of these somebody waits for.
+    /// How many wait for these.
     urgent: usize,
     /// A timer runs for the others.
     timer_runs: bool,
@@ -264,6 +264,12 @@ impl PersistenceActor {
     }
 }
 
+/// How many may wait for these records: each entry was asked for by somebody.
+fn askers(records: &[Record]) -> usize {
+    let of_one = |record: &Record| if let Record::Log { operations, .. } = record { operations.len() } else { 0 };
+    records.iter().map(of_one).sum::<usize>().max(1)
+}
+
 /// What people are told of a node whose store fails in a way that may pass.
 fn trouble(error: &StoreError) -> String {
     let what = match error {
@@ -300,13 +306,14 @@ impl Handler<Persist> for PersistenceActor {
             }
             return;
         }
-        let urgency = persist.urgency;
+        let (urgency, askers) = (persist.urgency, askers(&persist.records));
         self.waiting.push(persist);
         if urgency == Urgency::Later {
             return self.put_off(ctx);
         }
-        self.urgent += 1;
-        if self.shared && self.urgent == 1 && self.under_way.is_none() {
+        let first = self.urgent == 0;
+        self.urgent += askers;
+        if self.shared && first && self.under_way.is_none() {
             self.gather(ctx);
         } else {
             self.proceed(ctx);

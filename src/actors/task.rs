@@ -1,6 +1,6 @@
 //! Tasks that end with whoever started them.
 
-use actix::fut::wrap_future;
+use actix::fut::{ready, wrap_future};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context};
 use tokio::task::{JoinHandle, yield_now};
 
@@ -29,6 +29,15 @@ where
     // polled once more, though nobody looked at the sockets.
     let turn = tokio::task::spawn_local(yield_now());
     ctx.spawn(wrap_future::<_, A>(turn).map(|_, actor, ctx| work(actor, ctx)));
+}
+
+/// Has an actor do something once for all messages that wait for it by now, when it has heard them.
+pub(crate) fn once_heard<A>(ctx: &mut Context<A>, work: impl FnOnce(&mut A, &mut Context<A>) + 'static)
+where
+    A: Actor<Context = Context<A>>,
+{
+    // The context turns to what was spawned when the mailbox is empty, before anybody else has the thread.
+    ctx.spawn(ready(()).map(|(), actor, ctx| work(actor, ctx)));
 }
 
 #[cfg(test)]

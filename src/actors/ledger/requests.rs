@@ -7,7 +7,7 @@ use tracing::{Level, debug, debug_span, enabled};
 
 use super::LedgerActor;
 use crate::actors::message::{Answers, StopWaiting, Submit, SubmitOpening};
-use crate::actors::task::next_turn;
+use crate::actors::task::{next_turn, once_heard};
 use crate::ledger::{Answer, Ticket};
 use crate::types::TransferId;
 
@@ -39,6 +39,17 @@ impl LedgerActor {
         let ids = if enabled!(Level::DEBUG) { ids() } else { Vec::new() };
         self.batches.insert(self.last_batch, Batch { open: tags.len(), tags, ids, reply_to });
         Some(self.last_batch)
+    }
+
+    /// Calls that wait in the mailbox together are decided together: one record and one write for all of them, and accounts
+    /// that are looked for at once.
+    fn decide_once_heard(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.will_decide, true) {
+            once_heard(ctx, |actor: &mut Self, ctx| {
+                actor.will_decide = false;
+                actor.decide(ctx);
+            });
+        }
     }
 
     /// Decides what this turn has room for; the rest in the next, once everybody else was heard.
@@ -84,7 +95,7 @@ impl Handler<Submit> for LedgerActor {
         let ids = || requests.iter().map(|(_, request)| asked(request.id, request)).collect();
         if let Some(batch) = self.batch(tags, ids, reply_to.clone()) {
             self.turns.push(batch, requests, reply_to);
-            self.decide(ctx);
+            self.decide_once_heard(ctx);
         }
         self.last_batch
     }
