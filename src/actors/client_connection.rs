@@ -1,12 +1,12 @@
-//! The connection of one client: reads its calls, hands transfers to the Ledger as they came, and sends the outcomes as
-//! they are decided. It waits on the Ledger, and on Persistence for blocks.
+//! The connection of one client: takes its calls, hands transfers to the Ledger as they came, and sends the outcomes as they
+//! are decided. It waits on the Ledger, and on Persistence for blocks.
 //!
-//! Three parts: a reader takes calls off the socket, no more at once than the window allows; this actor matches the
-//! Ledger's answers with open calls; a writer puts replies on the socket. A client that does not read its replies is
-//! not read from either, and in the end cut off. Questions other than transfers are answered one after the other, past
-//! this actor, in `questions.rs`.
+//! It takes no more calls off its socket at once than the window allows, matches the Ledger's answers with open calls, and
+//! puts outcomes onto the socket itself; what a socket does not take at once waits for a writer. A client that does not read
+//! its replies is not read from either, and in the end cut off. Questions other than transfers are answered one after the
+//! other, past this actor, in `questions.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use actix::{
     Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message as ActixMessage, Recipient, SpawnHandle,
 };
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::board::{Halted, ReadStatus};
@@ -27,7 +28,10 @@ use crate::ledger::{Answer, Genesis};
 use crate::types::NodeId;
 use crate::wire::client::{Failure, FailureCode, Outcome, Reply, TRANSFERS_MAX, Told};
 use crate::wire::frame::frame_of;
+use questions::{Answerer, Question};
+use socket::{Outcomes, Reader, Writer};
 
+mod calls;
 mod pulse;
 pub(crate) mod questions;
 mod socket;
@@ -77,6 +81,9 @@ const OUTCOMES_MAX: usize = 64;
 /// How many answers to questions wait for it: they are large.
 const ANSWERS_MAX: usize = 1;
 
+/// How long a client that asks nothing more has for the answers to its last questions.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A call of transfers that is not answered wholly.
 struct OpenCall {
     tag: u64,
@@ -85,13 +92,10 @@ struct OpenCall {
     decided: Vec<Outcome>,
     /// What is said in place of the outcomes that are still open.
     failure: Option<Failure>,
-    /// The Ledger's number for it, once it is known.
-    batch: Option<u64>,
-    /// The client waits no longer.
-    late: bool,
-    timer: Option<SpawnHandle>,
+    /// How long the client waits.
+    until: Instant,
     /// Its part of the window.
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// The connection of one client.
@@ -101,14 +105,20 @@ pub struct ClientConnection {
     number: u64,
     listener: Recipient<Gone>,
     pulse: Rc<Pulse>,
-    outcomes: Option<mpsc::Sender<Vec<u8>>>,
+    outcomes: Option<Outcomes>,
     calls: BTreeMap<u32, OpenCall>,
+    last_slot: u32,
     /// The calls that have something to send, in the order in which they got it.
     ready: VecDeque<u32>,
+    /// Of calls whose client still waits, until when.
+    deadlines: BTreeSet<(Instant, u32)>,
+    /// A timer for the first of them, or for one before.
+    alarm: Option<(Instant, SpawnHandle)>,
     closing: bool,
-    /// Dropping this lets the reader take no more calls.
-    reading: Option<oneshot::Sender<()>>,
-    reader: Option<Task>,
+    /// Waits for the next call.
+    listening: Option<SpawnHandle>,
+    questions: Option<mpsc::Sender<Question>>,
+    answerer: Option<Task>,
     writer: Option<Task>,
 }
 
@@ -127,31 +137,10 @@ pub struct Close;
 #[rtype(result = "()")]
 pub struct GiveWay;
 
-/// The reader: transfers follow, so many and under this slot.
+/// The writer has ended: the client is gone, or all is said.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
-struct Opened {
-    slot: u32,
-    tag: u64,
-    count: usize,
-    within: Duration,
-    room: OwnedSemaphorePermit,
-}
-
-/// The reader: the Ledger took them as this batch, or is gone.
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-struct Taken {
-    slot: u32,
-    batch: Option<u64>,
-}
-
-/// The reader or the writer: it has ended.
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-struct Ended {
-    writer: bool,
-}
+struct WriterEnded;
 
 /// The writer: there is room for outcomes again.
 #[derive(ActixMessage)]
@@ -169,10 +158,14 @@ impl ClientConnection {
             pulse: Rc::new(Pulse::new()),
             outcomes: None,
             calls: BTreeMap::new(),
+            last_slot: 0,
             ready: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            alarm: None,
             closing: false,
-            reading: None,
-            reader: None,
+            listening: None,
+            questions: None,
+            answerer: None,
             writer: None,
         }
     }
@@ -182,10 +175,31 @@ impl ClientConnection {
         self.pulse.clone()
     }
 
+    /// Sets the timer for the first call whose client will wait no longer.
+    fn watch(&mut self, ctx: &mut Context<Self>) {
+        let Some((first, _)) = self.deadlines.first().copied() else { return };
+        if self.alarm.is_some_and(|(alarm, _)| alarm <= first) {
+            return;
+        }
+        if let Some((_, later)) = self.alarm.take() {
+            ctx.cancel_future(later);
+        }
+        let timer = ctx.run_later(first - Instant::now(), |actor, ctx| {
+            actor.alarm = None;
+            let rest = actor.deadlines.split_off(&(Instant::now(), u32::MAX));
+            let due = std::mem::replace(&mut actor.deadlines, rest);
+            actor.stop_waiting(due.into_iter().map(|(_, slot)| slot), ctx);
+            actor.watch(ctx);
+        });
+        self.alarm = Some((first, timer));
+    }
+
     /// Sends what there is to say, as far as the socket takes it.
-    fn flush(&mut self, ctx: &mut Context<Self>) {
+    fn flush(&mut self) {
         while let (Some(slot), Some(outcomes)) = (self.ready.front().copied(), &self.outcomes) {
-            let Ok(room) = outcomes.try_reserve() else { return };
+            if !outcomes.has_room() {
+                return;
+            }
             self.ready.pop_front();
             let Some(call) = self.calls.get_mut(&slot) else { continue };
             let told = match call.failure.take() {
@@ -196,18 +210,18 @@ impl ClientConnection {
                 }
             };
             let over = call.open == 0 || matches!(told, Told::Failed(_));
-            room.send(frame_of(&Reply { tag: call.tag, told }));
+            outcomes.send(frame_of(&Reply { tag: call.tag, told }));
             if over {
-                self.finish(slot, ctx);
+                self.finish(slot);
             } else if call.failure.is_some() {
                 self.ready.push_back(slot);
             }
         }
     }
 
-    fn finish(&mut self, slot: u32, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.calls.remove(&slot).and_then(|call| call.timer) {
-            ctx.cancel_future(timer);
+    fn finish(&mut self, slot: u32) {
+        if let Some(call) = self.calls.remove(&slot) {
+            self.deadlines.remove(&(call.until, slot));
         }
         self.close_if_done();
     }
@@ -234,28 +248,33 @@ impl ClientConnection {
     /// The connection is over.
     fn end(&mut self, ctx: &mut Context<Self>) {
         // Nobody reads these answers any more.
-        for batch in std::mem::take(&mut self.calls).into_values().filter_map(|call| call.batch) {
-            self.service.ports.stop_waiting.do_send(StopWaiting(batch));
-        }
+        let slots = std::mem::take(&mut self.calls).into_keys();
+        self.stop_waiting(slots, ctx);
         self.listener.do_send(Gone(self.number));
         ctx.stop();
     }
 
     /// No more calls are taken; those that are open are answered as far as can be said now.
-    fn close(&mut self) {
-        self.reading = None;
+    fn close(&mut self, ctx: &mut Context<Self>) {
+        if let Some(listening) = self.listening.take() {
+            ctx.cancel_future(listening);
+        }
+        // What was asked is still answered, if that does not take long.
+        if self.questions.take().is_some() {
+            ctx.run_later(FAREWELL, |actor, _| actor.answerer = None);
+        }
         self.closing = true;
+        self.deadlines.clear();
         let slots: Vec<u32> = self.calls.keys().copied().collect();
-        slots.into_iter().for_each(|slot| self.expire(slot));
+        self.stop_waiting(slots, ctx);
         self.close_if_done();
     }
 
-    /// The client of a call waits no longer; what can be said is said now.
-    fn expire(&mut self, slot: u32) {
-        let Some(call) = self.calls.get_mut(&slot) else { return };
-        call.late = true;
-        if let Some(batch) = call.batch {
-            self.service.ports.stop_waiting.do_send(StopWaiting(batch));
+    /// The client of these calls waits no longer; what can be said is said now.
+    fn stop_waiting(&self, slots: impl IntoIterator<Item = u32>, ctx: &mut Context<Self>) {
+        let tags: Vec<u64> = slots.into_iter().map(|slot| join(slot, 0)).collect();
+        if !tags.is_empty() {
+            self.service.ports.stop_waiting.do_send(StopWaiting { tags, reply_to: ctx.address().recipient() });
         }
     }
 
@@ -273,99 +292,53 @@ impl Actor for ClientConnection {
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(super::message::ROLE_MAILBOX);
         let Some(stream) = self.stream.take() else { return };
-        let (outcomes, waiting_outcomes) = mpsc::channel(OUTCOMES_MAX);
-        let (answers, waiting_answers) = mpsc::channel(ANSWERS_MAX);
         let (from, to) = stream.into_split();
-        let connection = ctx.address();
-        self.writer = Some(Task::spawn(socket::write(
-            to,
-            waiting_outcomes,
-            waiting_answers,
-            connection.clone(),
-            self.pulse.clone(),
-        )));
-        let reader = socket::Reader::new(from, self.service.clone(), answers, connection, self.pulse.clone());
-        let (reading, stop) = oneshot::channel();
-        self.reader = Some(Task::spawn(reader.run(stop)));
-        self.reading = Some(reading);
+        let (replies, answers) = mpsc::channel(ANSWERS_MAX);
+        let (writer, outcomes) = Writer::new(to, answers, self.pulse.clone());
+        self.writer = Some(Task::spawn(writer.run(ctx.address())));
         self.outcomes = Some(outcomes);
-    }
-}
-
-impl Handler<Opened> for ClientConnection {
-    type Result = ();
-
-    fn handle(&mut self, Opened { slot, tag, count, within, room }: Opened, ctx: &mut Context<Self>) {
-        let timer = Some(ctx.run_later(within, move |connection, _| connection.expire(slot)));
-        let call = OpenCall {
-            tag,
-            open: count,
-            decided: Vec::new(),
-            failure: None,
-            batch: None,
-            late: false,
-            timer,
-            _room: room,
-        };
-        self.calls.insert(slot, call);
-    }
-}
-
-impl Handler<Taken> for ClientConnection {
-    type Result = ();
-
-    fn handle(&mut self, Taken { slot, batch }: Taken, ctx: &mut Context<Self>) {
-        let Some(call) = self.calls.get_mut(&slot) else { return };
-        match batch {
-            Some(_) => {
-                call.batch = batch;
-                if call.late || self.closing {
-                    self.expire(slot);
-                }
-            }
-            None => {
-                self.fail(slot, stopped());
-                self.flush(ctx);
-            }
-        }
+        // As many as the window lets in.
+        let (questions, asked) = mpsc::channel(WINDOW / QUESTION);
+        self.answerer = Some(Task::spawn(Answerer { service: self.service.clone(), asked, replies }.run()));
+        self.questions = Some(questions);
+        self.listen(Reader::new(from, self.pulse.clone()), ctx);
     }
 }
 
 impl Handler<Answers> for ClientConnection {
     type Result = ();
 
-    fn handle(&mut self, Answers(answers): Answers, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Answers(answers): Answers, _: &mut Context<Self>) {
         // The Ledger puts those of one batch together, and a call is one batch.
         if let Some((slot, _)) = answers.first().map(|(number, _)| split(*number)) {
             self.decided(slot, answers);
         }
-        self.flush(ctx);
+        self.flush();
     }
 }
 
 impl Handler<Written> for ClientConnection {
     type Result = ();
 
-    fn handle(&mut self, _: Written, ctx: &mut Context<Self>) {
-        self.flush(ctx);
+    fn handle(&mut self, _: Written, _: &mut Context<Self>) {
+        self.flush();
     }
 }
 
-impl Handler<Ended> for ClientConnection {
+impl Handler<WriterEnded> for ClientConnection {
     type Result = ();
 
-    fn handle(&mut self, Ended { writer }: Ended, ctx: &mut Context<Self>) {
-        // A client that says nothing more may still read.
-        if writer { self.end(ctx) } else { self.close() }
+    fn handle(&mut self, _: WriterEnded, ctx: &mut Context<Self>) {
+        self.end(ctx);
     }
 }
 
 impl Handler<Close> for ClientConnection {
     type Result = ();
 
-    fn handle(&mut self, _: Close, _: &mut Context<Self>) {
+    fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
         debug!(open = self.calls.len(), "closing a client's connection");
-        self.close();
+        self.close(ctx);
     }
 }
 
@@ -382,10 +355,10 @@ impl Handler<GiveWay> for ClientConnection {
 impl Handler<Halted> for ClientConnection {
     type Result = ();
 
-    fn handle(&mut self, _: Halted, ctx: &mut Context<Self>) {
+    fn handle(&mut self, _: Halted, _: &mut Context<Self>) {
         let slots: Vec<u32> = self.calls.keys().copied().collect();
         slots.into_iter().for_each(|slot| self.fail(slot, stopped()));
-        self.flush(ctx);
+        self.flush();
     }
 }
 
@@ -397,6 +370,10 @@ fn join(slot: u32, index: u32) -> u64 {
 #[expect(clippy::cast_possible_truncation, reason = "the two halves")]
 fn split(number: u64) -> (u32, u32) {
     ((number >> 32) as u32, number as u32)
+}
+
+fn within(ms: u64) -> Duration {
+    Duration::from_millis(ms).min(WITHIN_MAX)
 }
 
 fn failure(code: FailureCode, message: impl Into<String>) -> Failure {

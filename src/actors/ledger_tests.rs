@@ -55,6 +55,11 @@ pub(super) fn submit(probes: &Probes, transfers: &[(u128, &str, u64)]) -> Submit
     Submit { requests: transfers.iter().map(request).collect(), reply_to: probes.role() }
 }
 
+/// For the batch that begins with the request of this tag.
+pub(super) fn stop_waiting(probes: &Probes, tag: u64) -> StopWaiting {
+    StopWaiting { tags: vec![tag], reply_to: probes.role() }
+}
+
 pub(super) fn approved(seq: u64) -> Answer {
     Answer::Approved(Approval { origin: node("A"), seq: Seq(seq), height: None })
 }
@@ -304,7 +309,7 @@ async fn r3_a_reader_waits_until_what_it_is_shown_is_durable() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
     let (reply_to, mut view) = oneshot::channel();
-    ledger.do_send(submit(&probes, &[(1, "B", 60)]));
+    ledger.send(submit(&probes, &[(1, "B", 60)])).await.unwrap();
     ledger.do_send(ReadBank(reply_to));
     probes.seen().await;
     probes.pass(HOURS).await;
@@ -330,9 +335,9 @@ async fn a_view_counts_those_that_wait_whether_their_client_does_or_not() {
         let view = view.await.unwrap();
         assert_eq!((view.waiting, view.remembered), counts);
     };
-    let batch = ledger.send(submit(&probes, &[(1, "B", 130), (1, "B", 130), (2, "B", 140)])).await.unwrap();
+    ledger.send(submit(&probes, &[(1, "B", 130), (1, "B", 130), (2, "B", 140)])).await.unwrap();
     view((3, 0)).await;
-    ledger.do_send(StopWaiting(batch));
+    ledger.do_send(stop_waiting(&probes, 10));
     view((2, 0)).await;
 }
 
@@ -404,7 +409,7 @@ async fn a_client_that_is_behind_gets_all_its_answers() {
     let told = Rc::new(RefCell::new(Vec::new()));
     let reply_to = SlowClient(told.clone()).start().recipient();
     let short = [(1, "B", 500), (2, "B", 600), (3, "B", 700), (4, "B", 800)];
-    ledger.do_send(Submit { reply_to, ..submit(&probes, &short) });
+    ledger.send(Submit { reply_to, ..submit(&probes, &short) }).await.unwrap();
     for mark in 1..=4 {
         ledger.do_send(done(mark, Some(BTreeSet::new())));
         drop(probes.seen().await);

@@ -35,10 +35,9 @@ pub struct Delivered<M> {
 
 // ---- Clients and observers -> Ledger
 
-/// Transfers for this home, as one batch. Answers come to `reply_to` as they are decided, in any order. The result is
-/// the batch's number, for [`StopWaiting`].
+/// Transfers for this home, as one batch. Answers come to `reply_to` as they are decided, in any order.
 #[derive(Clone, ActixMessage)]
-#[rtype(result = "u64")]
+#[rtype(result = "()")]
 pub struct Submit {
     /// Each with a tag of the client's, which its answer repeats.
     pub requests: Vec<(u64, Request)>,
@@ -48,7 +47,7 @@ pub struct Submit {
 
 /// The opening of an account of this home, as a batch of its own; all else is as with [`Submit`].
 #[derive(Clone, ActixMessage)]
-#[rtype(result = "u64")]
+#[rtype(result = "()")]
 pub struct SubmitOpening {
     /// Which its answer repeats.
     pub tag: u64,
@@ -63,10 +62,15 @@ pub struct SubmitOpening {
 #[rtype(result = "()")]
 pub struct Answers(pub Vec<(u64, Answer)>);
 
-/// The client of a batch waits no longer: whatever can be said of its requests is said now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]
+/// A client waits no longer for some batches: whatever can be said of their requests is said now.
+#[derive(Clone, ActixMessage)]
 #[rtype(result = "()")]
-pub struct StopWaiting(pub u64);
+pub struct StopWaiting {
+    /// The tag of the first request of each.
+    pub tags: Vec<u64>,
+    /// Where their answers go.
+    pub reply_to: Recipient<Answers>,
+}
 
 /// Asks for a settlement now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ActixMessage)]

@@ -51,7 +51,7 @@ pub struct Accounts<V> {
 
 /// The accounts of so many operations are looked for before the first is decided: the processor waits for them together,
 /// where it would wait for each.
-pub(super) const LOOKED_FOR_AT_ONCE: usize = 32;
+pub(crate) const LOOKED_FOR_AT_ONCE: usize = 32;
 
 /// Where an account's value is, for as long as the table is there, and in each copy of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -22,6 +22,7 @@ pub mod settled_at;
 mod shelf;
 
 pub use accounts::Accounts;
+pub(crate) use accounts::LOOKED_FOR_AT_ONCE;
 pub use bank::{Bank, BlockFault, Delta, EntryFault};
 pub use block::{Block, BlockBytesError, BlockError, Genesis, GenesisError};
 pub use checkpoint::{Checkpoint, CheckpointAt};

@@ -208,8 +208,8 @@ impl Node {
     /// Asks the Ledger for one decision.
     fn ask<M, F>(&self, message: F) -> impl Future<Output = Result<Answer, NotRunning>> + use<M, F>
     where
-        LedgerActor: Handler<M, Result = u64>,
-        M: Message<Result = u64> + Send + 'static,
+        LedgerActor: Handler<M, Result = ()>,
+        M: Message<Result = ()> + Send + 'static,
         F: FnOnce(Recipient<Answers>) -> M,
     {
         let (id, ledger) = (self.id, self.ledger.clone());

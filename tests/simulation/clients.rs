@@ -249,8 +249,9 @@ impl Client {
         let requests: Vec<_> =
             transfers.into_iter().map(|request| (self.note_asked(*request, access.process), *request)).collect();
         let numbers: Vec<u64> = requests.iter().map(|(number, _)| *number).collect();
-        let submit = Submit { requests, reply_to: self.ear.clone().recipient() };
-        let Ok(Ok(batch)) = timeout(PATIENCE, ports.submit.send(submit)).await else {
+        let reply_to = self.ear.clone().recipient();
+        let submit = Submit { requests, reply_to: reply_to.clone() };
+        let Ok(Ok(())) = timeout(PATIENCE, ports.submit.send(submit)).await else {
             // It takes its call back, so that no answer is due.
             let mut record = self.town.record.borrow_mut();
             record.answers.unanswered.retain(|number, _| !numbers.contains(number));
@@ -262,7 +263,7 @@ impl Client {
             let last = record.reached.get(&home).map_or(Seq(0), |reached| reached.seq);
             record.answers.stopped.extend(numbers.iter().map(|number| (*number, last)));
             drop(record);
-            drop(ports.stop_waiting.try_send(StopWaiting(batch)));
+            drop(ports.stop_waiting.try_send(StopWaiting { tags: vec![numbers[0]], reply_to }));
         }
     }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::socket::within;
-use super::{Service, failure, stopped};
+use super::{Service, failure, stopped, within};
 use crate::actors::board::ReadStatus;
 use crate::actors::message::{
     AccountView, BlocksReader, Collect, Collected, ReadAccount, ReadBlocks, ReadHead, ReadLog, ReadTrace, StoreView,
@@ -84,7 +83,7 @@ impl Service {
                 let Collected { height, not_heard } = self.collect(within(within_ms)).await?;
                 Ok(Told::Settled { height, not_heard })
             }
-            // The reader keeps these to itself.
+            // The connection keeps these to itself.
             Ask::Transfers { .. } | Ask::Open { .. } => {
                 Err(failure(FailureCode::BadCall, "transfers and openings are no questions"))
             }

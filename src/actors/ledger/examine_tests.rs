@@ -90,7 +90,7 @@ async fn r7_a_log_is_offered_only_once_it_is_durable() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
     let operations = vec![transfer(1, "A", "B", 60)];
-    ledger.do_send(submit(&probes, &[(1, "B", 60)]));
+    ledger.send(submit(&probes, &[(1, "B", 60)])).await.unwrap();
     ledger.do_send(Examine::Prepare(node("B"), prepare(ballot(1, "B"), 1)));
     probes.see([log(1, operations.clone())]).await;
     probes.durable();

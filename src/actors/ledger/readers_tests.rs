@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::super::tests::{approved, done, ledger, log, submit};
+use super::super::tests::{approved, done, ledger, log, stop_waiting, submit};
 use super::*;
-use crate::actors::message::{Answers, Settle, StopWaiting};
+use crate::actors::message::{Answers, Settle};
 use crate::actors::probe::{Probes, node, transfer};
 use crate::ledger::{Answer, Verdict};
 use crate::types::{Amount, Height, Seq};
@@ -13,7 +13,7 @@ use crate::types::{Amount, Height, Seq};
 async fn r3_readers_hear_of_nothing_that_is_not_durable() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
-    ledger.do_send(submit(&probes, &[(1, "B", 60)]));
+    ledger.send(submit(&probes, &[(1, "B", 60)])).await.unwrap();
     let (account, mut view) = oneshot::channel();
     ledger.do_send(ReadAccount { account: "A".parse().unwrap(), reply_to: account });
     let (entries, mut log_page) = oneshot::channel();
@@ -58,11 +58,11 @@ async fn r9_a_collection_is_told_to_those_who_asked_before_it_began() {
 async fn a_client_that_waits_no_longer_is_answered_and_its_request_is_decided_all_the_same() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
-    let batch = ledger.send(submit(&probes, &[(1, "B", 500)])).await.unwrap();
+    ledger.do_send(submit(&probes, &[(1, "B", 500)]));
     probes.see([Settle(1).into()]).await;
-    ledger.do_send(StopWaiting(batch));
+    ledger.do_send(stop_waiting(&probes, 10));
     probes.see([Answers(vec![(10, Answer::Pending)]).into()]).await;
-    ledger.do_send(StopWaiting(batch));
+    ledger.do_send(stop_waiting(&probes, 10));
     probes.see_nothing().await;
     ledger.do_send(done(1, Some(BTreeSet::new())));
     let seen = probes.seen().await;

@@ -1,5 +1,6 @@
 //! Who asks the Ledger to decide: transfers by the batch, openings one by one. Every request has one answer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use actix::{Context, Handler, Recipient};
@@ -41,10 +42,12 @@ impl LedgerActor {
         Some(self.last_batch)
     }
 
-    /// Calls that wait in the mailbox together are decided together: one record and one write for all of them, and accounts
-    /// that are looked for at once.
-    fn decide_once_heard(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::replace(&mut self.will_decide, true) {
+    /// Small calls that wait in the mailbox together are decided together: one record and one write for all of them, and
+    /// accounts that are looked for at once. Large ones would only wait for each other.
+    fn decide_with_others(&mut self, ctx: &mut Context<Self>) {
+        if !self.turns.are_few() {
+            self.decide(ctx);
+        } else if !std::mem::replace(&mut self.will_decide, true) {
             once_heard(ctx, |actor: &mut Self, ctx| {
                 actor.will_decide = false;
                 actor.decide(ctx);
@@ -88,23 +91,22 @@ fn asked(id: TransferId, request: &impl fmt::Debug) -> TransferId {
 }
 
 impl Handler<Submit> for LedgerActor {
-    type Result = u64;
+    type Result = ();
 
-    fn handle(&mut self, Submit { requests, reply_to }: Submit, ctx: &mut Context<Self>) -> u64 {
+    fn handle(&mut self, Submit { requests, reply_to }: Submit, ctx: &mut Context<Self>) {
         let tags = requests.iter().map(|(tag, _)| *tag).collect();
         let ids = || requests.iter().map(|(_, request)| asked(request.id, request)).collect();
         if let Some(batch) = self.batch(tags, ids, reply_to.clone()) {
             self.turns.push(batch, requests, reply_to);
-            self.decide_once_heard(ctx);
+            self.decide_with_others(ctx);
         }
-        self.last_batch
     }
 }
 
 impl Handler<SubmitOpening> for LedgerActor {
-    type Result = u64;
+    type Result = ();
 
-    fn handle(&mut self, SubmitOpening { tag, opening, reply_to }: SubmitOpening, ctx: &mut Context<Self>) -> u64 {
+    fn handle(&mut self, SubmitOpening { tag, opening, reply_to }: SubmitOpening, ctx: &mut Context<Self>) {
         if let Some(batch) = self.batch(vec![tag], || vec![asked(opening.id, &opening)], reply_to) {
             let ticket = Ticket { batch, index: 0 };
             if self.answers_held >= HELD_MAX {
@@ -114,21 +116,25 @@ impl Handler<SubmitOpening> for LedgerActor {
                 self.run(effects, ctx);
             }
         }
-        self.last_batch
     }
 }
 
 impl Handler<StopWaiting> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, StopWaiting(batch): StopWaiting, ctx: &mut Context<Self>) {
-        // What waits for its turn has it now: it was sent, and whoever sent it must be told what became of it.
-        if let Some(undecided) = self.turns.take_all_of(batch) {
-            let effects = self.core.submit(undecided);
+    fn handle(&mut self, StopWaiting { tags, reply_to }: StopWaiting, ctx: &mut Context<Self>) {
+        let tags = BTreeSet::from_iter(tags);
+        let meant =
+            self.batches.iter().filter(|(_, batch)| tags.contains(&batch.tags[0]) && batch.reply_to == reply_to);
+        for number in meant.map(|(number, _)| *number).collect::<Vec<_>>() {
+            // What waits for its turn has it now: it was sent, and whoever sent it must be told what became of it.
+            if let Some(undecided) = self.turns.take_all_of(number) {
+                let effects = self.core.submit(undecided);
+                self.run(effects, ctx);
+            }
+            let effects = self.core.stop_waiting(number);
             self.run(effects, ctx);
         }
-        let effects = self.core.stop_waiting(batch);
-        self.run(effects, ctx);
     }
 }
 

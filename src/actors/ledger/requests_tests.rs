@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use super::super::tests::{approved, ledger, log, submit};
+use super::super::tests::{approved, ledger, log, stop_waiting, submit};
 use super::*;
 use crate::actors::ledger::turns::{TURN, UNDECIDED_MAX};
 use crate::actors::message::{Examine, Examined, ReadBank};
 use crate::actors::probe::{Probes, Seen, ballot, node, prepare};
 use crate::effect::Record;
-use crate::ledger::{Action, Opening, Operation, Reason, Refusal, Wait};
+use crate::ledger::{Action, LOOKED_FOR_AT_ONCE, Opening, Operation, Reason, Refusal, Wait};
 use crate::types::{AccountId, Amount, Height};
 
 const HOURS: Duration = Duration::from_secs(10_000);
@@ -66,15 +66,17 @@ async fn r10_the_refusal_of_an_opening_is_durable_before_it_is_answered() {
 async fn who_opens_an_account_may_wait_for_its_settlement_and_stop_waiting() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
-    let batch = ledger.send(open(&probes, 1, Wait::Settled)).await.unwrap();
-    let transfers = ledger.send(submit(&probes, &[(2, "B", 5)])).await.unwrap();
-    assert!(transfers > batch, "both count as batches");
+    ledger.do_send(open(&probes, 1, Wait::Settled));
+    ledger.do_send(submit(&probes, &[(2, "B", 5)]));
     probes.seen().await;
     probes.durable();
     probes.durable();
     let seen = probes.seen().await;
     assert!(!seen.contains(&Answers(vec![(10, approved(1))]).into()), "{seen:?}");
-    ledger.do_send(StopWaiting(batch));
+    let of_another = StopWaiting { reply_to: probes.peer("C"), ..stop_waiting(&probes, 10) };
+    ledger.do_send(of_another);
+    probes.see_nothing().await;
+    ledger.do_send(stop_waiting(&probes, 10));
     probes.see([Answers(vec![(10, approved(1))]).into()]).await;
 }
 
@@ -164,9 +166,8 @@ async fn who_waits_no_longer_is_told_of_all_that_was_asked_for() {
     let probes = Probes::start();
     let ledger = ledger(&probes);
     ledger.do_send(many(&probes, 1..TURN as u128 + 1));
-    let batch = ledger.send(many(&probes, 1_000..1_100));
-    let batch = batch.await.unwrap();
-    ledger.do_send(StopWaiting(batch));
+    ledger.do_send(many(&probes, 1_000..1_100));
+    ledger.do_send(stop_waiting(&probes, 10_000));
     assert_eq!(writes(&probes.seen().await), [TURN, 100]);
     probes.durable();
     probes.durable();
@@ -180,4 +181,21 @@ async fn more_than_may_wait_take_longer_turns() {
     ledger.do_send(many(&probes, 1..UNDECIDED_MAX as u128 + 1_001));
     let writes = writes(&probes.seen().await);
     assert_eq!((writes[0], writes.iter().sum::<usize>()), (1_000, UNDECIDED_MAX + 1_000));
+}
+
+#[actix_rt::test]
+async fn small_calls_that_come_together_share_a_write_and_each_has_its_own_answer() {
+    let probes = Probes::start();
+    let ledger = ledger(&probes);
+    let few = LOOKED_FOR_AT_ONCE as u128 - 1;
+    for id in 1..=few {
+        ledger.do_send(many(&probes, id..id + 1));
+    }
+    assert_eq!(writes(&probes.seen().await), [LOOKED_FOR_AT_ONCE - 1]);
+    probes.durable();
+    assert_eq!(answers(&probes.seen().await), (1..=few as u64).map(|id| (1, id * 10)).collect::<Vec<_>>());
+    // Many do not wait for others.
+    ledger.do_send(many(&probes, 1_000..1_000 + few + 1));
+    ledger.do_send(many(&probes, 2_000..2_000 + few + 1));
+    assert_eq!(writes(&probes.seen().await), [LOOKED_FOR_AT_ONCE; 2]);
 }

@@ -4,10 +4,9 @@
 
 use std::collections::VecDeque;
 
-use actix::Recipient;
-
 use crate::actors::message::Answers;
-use crate::ledger::{Request, Ticket};
+use crate::ledger::{LOOKED_FOR_AT_ONCE, Request, Ticket};
+use actix::Recipient;
 
 /// How many transfers are decided in one turn: half a millisecond to a whole one, after which everybody else is heard.
 pub(super) const TURN: usize = 512;
@@ -84,6 +83,11 @@ impl Turns {
         } else {
             self.clients.push_back(client);
         }
+    }
+
+    /// True where it is not worth while to decide yet, if others are about to ask.
+    pub(super) fn are_few(&self) -> bool {
+        self.undecided < LOOKED_FOR_AT_ONCE
     }
 
     /// True where nothing may be decided now: nothing waits, or the turn is over.
