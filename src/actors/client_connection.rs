@@ -67,10 +67,10 @@ pub struct Service {
 }
 
 /// How much of one client's may be in the works at once: transfers count as one each, other calls as [`QUESTION`].
-const WINDOW: usize = 4 * TRANSFERS_MAX;
+pub const WINDOW: usize = 4 * TRANSFERS_MAX;
 
 /// What a call that is no transfer takes of the [`WINDOW`].
-const QUESTION: usize = WINDOW / 32;
+pub const QUESTION: usize = WINDOW / 32;
 
 /// The longest that a client may want to wait: less than a connection may be idle.
 const WITHIN_MAX: Duration = Duration::from_secs(240);
@@ -94,7 +94,7 @@ struct OpenCall {
     failure: Option<Failure>,
     /// How long the client waits.
     until: Instant,
-    /// Its part of the window.
+    /// Its part of the window, where it could be read.
     _room: Option<OwnedSemaphorePermit>,
 }
 

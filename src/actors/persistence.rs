@@ -264,9 +264,13 @@ impl PersistenceActor {
     }
 }
 
-/// How many may wait for these records: each entry was asked for by somebody.
+/// How many may wait for these records: each entry and each refusal was asked for by somebody.
 fn askers(records: &[Record]) -> usize {
-    let of_one = |record: &Record| if let Record::Log { operations, .. } = record { operations.len() } else { 0 };
+    let of_one = |record: &Record| match record {
+        Record::Log { operations, .. } => operations.len(),
+        Record::Refused { refusals, .. } => refusals.len(),
+        _ => 0,
+    };
     records.iter().map(of_one).sum::<usize>().max(1)
 }
 

@@ -154,34 +154,6 @@ async fn r3_nothing_is_acknowledged_before_the_store_has_written() {
 }
 
 #[actix_rt::test]
-async fn on_a_busy_node_who_is_ready_to_ask_shares_the_write_and_who_is_alone_waits_for_nobody() {
-    let fixture = Fixture::start();
-    // One asks, and another is ready to, as a socket is that can be read.
-    let both_ask = |ticket: u64| {
-        fixture.persist("B", ticket, promise(ticket));
-        let (persistence, reply_to) = (fixture.persistence.clone(), fixture.probes.peer("C"));
-        let asked = Persist { records: vec![promise(ticket + 1)], ticket: ticket + 1, urgency: Urgency::Now, reply_to };
-        actix_rt::spawn(async move { persistence.do_send(asked) });
-    };
-    both_ask(1);
-    fixture.probes.see_nothing().await;
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(1).into()]).await;
-    fixture.persist("B", 3, promise(3));
-    fixture.persist("C", 4, promise(4));
-    fixture.probes.see_nothing().await;
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(2).into()]).await;
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(3).into(), Durable(4).into()]).await;
-    // The last write was shared.
-    both_ask(5);
-    fixture.probes.see_nothing().await;
-    fixture.script.end_write(Ok(()));
-    fixture.probes.see([Durable(5).into(), Durable(6).into()]).await;
-}
-
-#[actix_rt::test]
 async fn what_arrives_while_a_write_is_under_way_goes_out_as_one_write() {
     let fixture = Fixture::start();
     fixture.persist("B", 1, promise(1));
@@ -429,3 +401,6 @@ async fn the_parts_of_a_checkpoint_are_written_though_nobody_writes_anything_els
 
 #[path = "persistence_put_off_tests.rs"]
 mod put_off;
+
+#[path = "persistence_shared_tests.rs"]
+mod shared;

@@ -80,6 +80,12 @@ async fn who_waits_for_a_settlement_that_does_not_come_is_told_what_is_so_far() 
     assert_eq!(outcomes[&1], Answer::Pending, "no majority says what could be spent");
     let Told::Traces { traces, .. } = client.ask(Ask::Trace { id: id(2) }).await else { panic!() };
     assert_eq!(traces[0].verdict, Verdict::Pending);
+    // Each call has its own time, whichever came first.
+    let patient = client.send(transfers(Wait::Settled, 3_000, &[(3, "A", "B", 500)])).await;
+    let hasty = client.send(transfers(Wait::Settled, 100, &[(4, "A", "B", 500)])).await;
+    for tag in [hasty, patient] {
+        assert_eq!(client.outcomes(tag, 1).await[&0], Answer::Pending);
+    }
     assert_eq!(code_of(&client.ask(balance("A", ReadLevel::Fresh, 0)).await), FailureCode::TimedOut);
     let Told::Balance(local) = client.ask(balance("A", ReadLevel::Local, 0)).await else { panic!() };
     assert_eq!(local.spendable, Some(Amount::new(95)), "R7: what is cut off goes on approving");
@@ -227,7 +233,7 @@ async fn a_place_that_silence_fills_is_soon_free_again() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_reads_nothing_is_not_read_from_either_and_holds_up_nobody() {
+async fn a_client_that_reads_nothing_is_not_read_from_either_holds_up_nobody_and_misses_nothing_once_it_reads() {
     let server = alone().await;
     let mut deaf = Client::greeted(server.client_address()).await;
     let batch: Vec<_> = (0..TRANSFERS_MAX as u128).map(|number| (number, "A", "x@A", 1)).collect();
@@ -245,6 +251,15 @@ async fn a_client_that_reads_nothing_is_not_read_from_either_and_holds_up_nobody
     assert!(refused, "{sent} calls were taken of a client that reads nothing");
     let mut honest = Client::greeted(server.client_address()).await;
     assert_eq!(honest.status().await.state, State::Ready);
+    // Some of it went past the writer, some was cut in two, and some waited in its call.
+    let mut told = BTreeMap::new();
+    while told.values().map(BTreeSet::len).sum::<usize>() < sent * batch.len() {
+        let Reply { tag, told: Told::Outcomes(outcomes) } = deaf.reply().await.unwrap() else { panic!() };
+        for outcome in outcomes {
+            assert!(told.entry(tag).or_insert_with(BTreeSet::new).insert(outcome.index()), "told once");
+        }
+    }
+    assert!(told.values().all(|indices| indices.len() == batch.len()));
 }
 
 #[actix_rt::test]

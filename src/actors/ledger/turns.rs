@@ -4,9 +4,10 @@
 
 use std::collections::VecDeque;
 
+use actix::Recipient;
+
 use crate::actors::message::Answers;
 use crate::ledger::{LOOKED_FOR_AT_ONCE, Request, Ticket};
-use actix::Recipient;
 
 /// How many transfers are decided in one turn: half a millisecond to a whole one, after which everybody else is heard.
 pub(super) const TURN: usize = 512;
