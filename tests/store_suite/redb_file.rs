@@ -93,44 +93,75 @@ fn r13_a_flipped_byte_anywhere_in_the_file_of_a_killed_process_gives_the_same_st
     flip_everywhere(1);
 }
 
-fn flip_everywhere(which: usize) {
-    quiet_contained_panics();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("A.redb");
-    let expected = end_of_script();
-    let files = files()[which].clone();
-    let name = files.name;
-    assert_eq!(files.load(&path).unwrap(), expected, "{name}, intact");
+/// Which byte of which file, by its offset.
+#[derive(Clone, Copy, Debug)]
+enum Flip {
+    Database(usize),
+    Wal(usize),
+}
+
+impl Flip {
+    fn do_to(self, files: &mut Files) {
+        match self {
+            Self::Database(SLOT_BYTE) => files.database[SLOT_BYTE] ^= 0xfe,
+            Self::Database(offset) => files.database[offset] ^= 1 << (offset % 8),
+            Self::Wal(offset) => files.wal.as_mut().unwrap()[offset] ^= 1 << (offset % 8),
+        }
+    }
+}
+
+/// The bytes that are flipped, one at a time.
+fn flips(files: &Files) -> Vec<Flip> {
+    let written = |bytes: &[u8]| -> Vec<usize> {
+        let pages = bytes.chunks(4096).enumerate();
+        pages.filter(|(_, page)| page.iter().any(|byte| *byte != 0)).map(|(page, _)| page * 4096).collect()
+    };
     // The header is small and says where everything is: of it, every byte. Of pages that were never written, none.
     let header = 0..320;
-    let pages = (files.database.chunks(4096).enumerate()).filter(|(_, page)| page.iter().any(|byte| *byte != 0));
     // Each start after a kill repairs the database, which takes its time.
     let step = if files.wal.is_some() { 199 } else { 61 };
-    let spread = pages.flat_map(|(page, _)| (page * 4096..(page + 1) * 4096).filter(|offset| offset % step == 0));
-    let (mut same, mut refused) = (0, 0);
-    let mut look = |files: &Files, what: String| match files.load(&path) {
-        Ok(state) => {
-            assert_eq!(state, expected, "{name}, {what}");
-            same += 1;
+    let pages = written(&files.database).into_iter();
+    let spread = pages.flat_map(|page| (page..page + 4096).filter(|offset| offset % step == 0 && *offset >= 320));
+    // Of each page of the log the beginning, which says what it is, and some of what follows.
+    let log = written(files.wal.as_deref().unwrap_or_default()).into_iter();
+    let log = log.flat_map(|page| (0..48).chain((48..4096).step_by(509)).map(move |byte| page + byte));
+    header.chain(spread).map(Flip::Database).chain(log.map(Flip::Wal)).collect()
+}
+
+fn flip_everywhere(which: usize) {
+    quiet_contained_panics();
+    let expected = end_of_script();
+    let files = &files()[which];
+    let name = files.name;
+    // How many flips of some made no difference, and how many were refused.
+    let look = |flips: &[Flip]| -> [usize; 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("A.redb");
+        assert_eq!(files.load(&path).unwrap(), expected, "{name}, intact");
+        let mut counts = [0, 0];
+        for flip in flips {
+            let mut damaged = files.clone();
+            flip.do_to(&mut damaged);
+            match damaged.load(&path) {
+                Ok(state) => {
+                    assert_eq!(state, expected, "{name}, {flip:?}");
+                    counts[0] += 1;
+                }
+                Err(StoreError::Corrupt { .. } | StoreError::Open { .. }) => counts[1] += 1,
+                Err(other) => panic!("{name}, {flip:?}: {other}"),
+            }
         }
-        Err(StoreError::Corrupt { .. } | StoreError::Open { .. }) => refused += 1,
-        Err(other) => panic!("{name}, {what}: {other}"),
+        counts
     };
-    for offset in header.chain(spread.filter(|offset| *offset >= 320)) {
-        let mut damaged = files.clone();
-        damaged.database[offset] ^= if offset == SLOT_BYTE { 0xfe } else { 1 << (offset % 8) };
-        look(&damaged, format!("byte {offset} flipped"));
-    }
-    let wal = files.wal.as_deref().unwrap_or_default();
-    let used = wal.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
-    // Of each page the beginning, which says what it is, and some of what follows.
-    let spread = used.flat_map(|(page, _)| (0..48).chain((48..4096).step_by(509)).map(move |byte| page * 4096 + byte));
-    for offset in spread {
-        let mut damaged = files.clone();
-        damaged.wal.as_mut().unwrap()[offset] ^= 1 << (offset % 8);
-        look(&damaged, format!("byte {offset} of the log flipped"));
-    }
-    println!("{name}: {} bytes, {same} flips harmless, {refused} refused", files.database.len() + wal.len());
+    let flips = flips(files);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let counts: Vec<_> = std::thread::scope(|scope| {
+        let parts = flips.chunks(flips.len().div_ceil(threads));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let [same, refused] = [0, 1].map(|which| counts.iter().map(|counts| counts[which]).sum::<usize>());
+    println!("{name}: {} flips, {same} harmless, {refused} refused", flips.len());
     assert!(same > 0 && refused > 0);
 }
 
