@@ -154,7 +154,8 @@ fn flip_everywhere(which: usize) {
         counts
     };
     let flips = flips(files);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // Each has a copy of the files, of some ten megabytes.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let counts: Vec<_> = std::thread::scope(|scope| {
         let parts = flips.chunks(flips.len().div_ceil(threads));
         let running: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
