@@ -31,7 +31,7 @@ need openssl openssl
 echo "tests: units, actors, stores, sockets, clients, processes, example and simulation"
 echo "tests: then the core in every order of events within bounds, and properties of codecs, hashes, ledger and reconciliation"
 # Both packages at once: each alone would have the library built with other features of what it depends on. The campaign
-# takes some minutes of it; whoever asks cargo alone gets a few seconds.
+# takes some minutes of it; whoever asks cargo alone gets a few seconds. Cargo builds the examples before it runs a test.
 SIM_SEEDS=${SIM_SEEDS:-1000} EXAMPLES_ARE_BUILT=1 cargo test --locked -p paxos-banking -p paxos-banking-proofs
 if [ "${PLANTED:-1}" != 0 ]; then
     echo "tests: does the simulation notice? Planting known bugs in a copy of the tree"

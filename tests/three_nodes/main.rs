@@ -15,9 +15,8 @@ mod redis_server;
 
 mod interactive;
 
-/// The example, built from the sources as they are now: this test alone does not make cargo build it. Whoever runs all tests
-/// has it by then, and sets `EXAMPLES_ARE_BUILT`: beside the tests of other packages it has other features of what it
-/// depends on, and to build it here would mean to build the library once more.
+/// The example, built from the sources as they are now: this test alone does not make cargo build it. `tests/all.sh` does, and
+/// says so: beside other packages, with other features of dependencies, so that to build it here was to build all again.
 fn example() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
