@@ -56,7 +56,7 @@ impl Checkpoint {
         rows_max: usize,
     ) -> Vec<Self> {
         let mut saving = Saving::new(bank, settled_at, tail, rows_max);
-        saving.go_on(memory, usize::MAX);
+        saving.go_on(bank, memory, usize::MAX);
         saving.take_parts()
     }
 
@@ -163,9 +163,9 @@ impl Saving {
     }
 
     /// Goes through some more of what is remembered, about so many rows.
-    pub(super) fn go_on(&mut self, memory: &Memory, rows: usize) {
+    pub(super) fn go_on(&mut self, bank: &Bank, memory: &Memory, rows: usize) {
         let (mut walk, tail_seq) = (std::mem::take(&mut self.walk), self.last.at.tail_seq);
-        self.over = memory.walk_approvals(&mut walk, tail_seq, rows, |seq, operation| {
+        self.over = memory.walk_approvals(bank.balances(), &mut walk, tail_seq, rows, |seq, operation| {
             self.next_row().approvals.push((seq, operation));
         });
         self.walk = walk;

@@ -25,7 +25,7 @@ fn state(genesis: &Genesis, blocks: u64) -> (Bank, Memory, SettledAt) {
     for number in 0..blocks {
         let first = bank.watermark(node("A")).next();
         let run = Run { origin: node("A"), first, operations: vec![transfer(first.0), transfer(first.0 + 1)] };
-        run.entries().for_each(|entry| memory.approved(&entry.operation, entry.seq, true));
+        run.entries().for_each(|entry| memory.approved(bank.balances(), &entry.operation, entry.seq));
         let block = Block::new(Height(number + 1), bank.tip(), bank.state(), vec![run]).unwrap();
         bank.advance(bank.check(&block).unwrap());
         settled_at.note(bank.watermark(node("A")), block.height());
@@ -58,7 +58,7 @@ fn what_it_tells_of_an_opening_is_an_opening() {
     let (genesis, opened) = (genesis(2), account(7));
     let (bank, mut memory, settled_at) = state(&genesis, 1);
     let opening = Operation { id: 9.into(), action: Action::Open { account: opened } };
-    memory.approved(&opening, Seq(3), true);
+    memory.approved(bank.balances(), &opening, Seq(3));
     let parts = Checkpoint::parts(&bank, &memory, &settled_at, (Seq(3), Height(1)), 100);
     assert!(parts[0].approvals.contains(&(Seq(3), opening)) && parts[0].approvals.contains(&(Seq(1), transfer(1))));
 }

@@ -238,7 +238,8 @@ fn a_restart_from_the_same_records_gives_the_same_answers() {
     submit(&mut home, request(2, "C", 30));
     let mut memory = Memory::new(1_000);
     let Request { id, from, to, amount, .. } = request(1, "B", 60);
-    memory.approved(&Operation { id, action: Action::Transfer { from, to, amount } }, Seq(1), true);
+    let operation = Operation { id, action: Action::Transfer { from, to, amount } };
+    memory.approved(home.bank().balances(), &operation, Seq(1));
     let settled_at = SettledAt::from_iter([(Seq(1), Height(1))]);
     let stored =
         HomeStart { bank: home.bank().clone(), log: home.log().copied().collect(), memory, settled_at, saved: 0 };

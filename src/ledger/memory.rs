@@ -7,7 +7,7 @@ use super::aside::Aside;
 use super::entry::Operation;
 use super::fullest::Fullest;
 use super::outcome::{Content, Lookup, Outcome, Refusal};
-use super::shelf::{Shelf, Walked};
+use super::shelf::{Existing, Shelf, Walked};
 use crate::types::{AccountId, Seq, TransferId};
 
 /// The ids of one account; or, under `None`, of all debit accounts that do not exist: they share one shelf and one
@@ -100,13 +100,14 @@ impl Memory {
     }
 
     /// What is known of a request with this identity and content, the account of which is `owner` or does not exist.
-    pub fn look_up(&self, owner: Owner, identity: Identity, content: Content) -> Lookup {
-        self.look_up_at(owner, None, identity, content)
+    pub fn look_up(&self, existing: &Existing, owner: Owner, identity: Identity, content: Content) -> Lookup {
+        self.look_up_at(existing, owner, None, identity, content)
     }
 
-    /// The same by somebody who may know where the account's shelf is: [`Memory::approved_at`] told it.
+    /// The same by somebody who may know where the account's shelf is: [`Memory::shelf_of`] told it.
     pub(super) fn look_up_at(
         &self,
+        existing: &Existing,
         owner: Owner,
         shelf: Option<Place>,
         identity: Identity,
@@ -116,9 +117,9 @@ impl Memory {
             Some(place) => Some(self.shelves.at(place).1),
             None => owner.and_then(|account| self.shelves.get(&account)),
         };
-        let found = own.and_then(|shelf| shelf.get(&identity)).or_else(|| self.shared.get(&identity));
-        match found {
-            Some((known, outcome)) if *known == content => Lookup::Decided(outcome.clone()),
+        let get = |shelf: &Shelf| shelf.get(&identity, existing);
+        match own.and_then(get).or_else(|| get(&self.shared)) {
+            Some((known, outcome)) if known == content => Lookup::Decided(outcome),
             Some(_) => Lookup::Conflict,
             None => {
                 let shelf = if owner.is_some() { own } else { Some(&self.shared) };
@@ -129,18 +130,20 @@ impl Memory {
     }
 
     /// All that is remembered of an id, with the accounts that it was used with.
-    pub fn find(&self, id: TransferId) -> impl Iterator<Item = (AccountId, Content, &Outcome)> {
+    pub fn find(&self, existing: &Existing, id: TransferId) -> impl Iterator<Item = (AccountId, Content, Outcome)> {
         let shared =
             self.shared.others().range((id, AccountId::FIRST)..).take_while(move |((found, _), _)| *found == id);
-        let shared = shared.map(|((_, from), (content, outcome))| (*from, *content, outcome));
-        let own = self.shelves.iter().filter_map(move |(from, shelf)| Some((*from, shelf.get(&(id, *from))?)));
-        shared.chain(own.map(|(from, (content, outcome))| (from, *content, outcome)))
+        let shared = shared.map(|((_, from), (content, outcome))| (*from, *content, outcome.clone()));
+        let own =
+            self.shelves.iter().filter_map(move |(from, shelf)| Some((*from, shelf.get(&(id, *from), existing)?)));
+        shared.chain(own.map(|(from, (content, outcome))| (from, content, outcome)))
     }
 
     /// Shows the approvals up to `seq`, of which none may be unsettled: those of accounts that exist. In no order. It goes
     /// on where `walk` stands, through about `rows` outcomes, at least one, and tells whether that was the last.
     pub fn walk_approvals(
         &self,
+        existing: &Existing,
         walk: &mut Walk,
         seq: Seq,
         mut rows: usize,
@@ -149,7 +152,7 @@ impl Memory {
         while let Some((account, shelf)) = self.shelves.nth(walk.shelf) {
             let show = |seq, id, content: Content| show(seq, content.operation(id, account));
             // To come to another shelf takes as long as a row or two.
-            if rows == 0 || !shelf.walk(account, &mut walk.walked, seq, &mut rows, show) {
+            if rows == 0 || !shelf.walk(account, existing, &mut walk.walked, seq, &mut rows, show) {
                 return false;
             }
             rows = rows.saturating_sub(1);
@@ -158,33 +161,35 @@ impl Memory {
         true
     }
 
-    /// Remembers an approval; `exists` tells whether the account that is debited or opened has a shelf of its own. That
-    /// of an opening has none until it is settled.
-    pub fn approved(&mut self, operation: &Operation, seq: Seq, exists: bool) {
-        self.approved_at(operation, seq, exists, None);
+    /// Remembers an approval of an account that exists; where that of an opening does, it is settled.
+    pub fn approved(&mut self, existing: &Existing, operation: &Operation, seq: Seq) {
+        let shelf = self.shelf_of(operation.account());
+        self.approved_at(shelf, operation, existing.place(Content::of(operation).to()), seq);
     }
 
-    /// The same by somebody who may know where that shelf is. Returns where it is, from now on.
-    pub(super) fn approved_at(
-        &mut self,
-        operation: &Operation,
-        seq: Seq,
-        exists: bool,
-        shelf: Option<Place>,
-    ) -> Option<Place> {
-        let account = operation.account();
-        let owner = exists.then_some(account);
-        let place = shelf.or_else(|| self.place(owner));
-        self.insert(place, (operation.id, account), Content::of(operation), Outcome::Approved(seq));
-        place
+    /// The same by somebody who knows where its shelf is, and the credited account among those that exist.
+    pub(super) fn approved_at(&mut self, shelf: Place, operation: &Operation, credited: Option<Place>, seq: Seq) {
+        let key = (operation.id, operation.account());
+        self.insert(Some(shelf), key, Content::of(operation), credited, Outcome::Approved(seq));
+    }
+
+    /// Remembers the approval of an opening that is not settled, so that its account has no shelf yet.
+    pub fn opening_approved(&mut self, operation: &Operation, seq: Seq) {
+        let key = (operation.id, operation.account());
+        self.insert(None, key, Content::of(operation), None, Outcome::Approved(seq));
+    }
+
+    /// Where the shelf of an account that exists is, which it has from now on.
+    pub(super) fn shelf_of(&mut self, account: AccountId) -> Place {
+        self.shelves.place_or_default(account)
     }
 
     /// Remembers an approval that a chain holds, unless it is forgotten: a chain is longer than a memory. An account that it
     /// opens exists, so that this too is remembered as one of its own.
-    pub fn settled(&mut self, operation: &Operation, seq: Seq) {
-        let place = self.shelves.place_or_default(operation.account());
-        if self.shelves.at(place).1.horizon() < Some(operation.id) {
-            self.approved_at(operation, seq, true, Some(place));
+    pub fn settled(&mut self, existing: &Existing, operation: &Operation, seq: Seq) {
+        let shelf = self.shelf_of(operation.account());
+        if self.shelves.at(shelf).1.horizon() < Some(operation.id) {
+            self.approved_at(shelf, operation, existing.place(Content::of(operation).to()), seq);
         }
     }
 
@@ -194,7 +199,7 @@ impl Memory {
         let theirs = self.shared.others().iter().filter(|((_, account), _)| accounts.contains(account));
         for (identity, (content, outcome)) in theirs.map(|(key, value)| (*key, value.clone())).collect::<Vec<_>>() {
             let place = self.place(Some(identity.1));
-            self.insert(place, identity, content, outcome);
+            self.insert(place, identity, content, None, outcome);
         }
     }
 
@@ -232,11 +237,18 @@ impl Memory {
     fn refused_in(&mut self, number: u64, refusal: &Refusal, exists: bool) {
         let place = self.place(exists.then_some(refusal.from));
         let outcome = Outcome::Refused(Box::new(refusal.reason.clone()), number);
-        self.insert(place, (refusal.id, refusal.from), refusal.content(), outcome);
+        self.insert(place, (refusal.id, refusal.from), refusal.content(), None, outcome);
     }
 
     /// Puts an outcome on the shelf at a place, or on the shared one.
-    fn insert(&mut self, place: Option<Place>, key: Identity, content: Content, outcome: Outcome) {
+    fn insert(
+        &mut self,
+        place: Option<Place>,
+        key: Identity,
+        content: Content,
+        credited: Option<Place>,
+        outcome: Outcome,
+    ) {
         let owner = place.map(|_| key.1);
         if let Outcome::Refused(_, number) = &outcome {
             self.records.entry(*number).or_default().insert((owner, key.0, key.1));
@@ -246,15 +258,15 @@ impl Memory {
             self.remove_shared(key);
         }
         let shelf = self.shelf_at(place);
-        match shelf.insert(owner.is_some(), key, content, outcome) {
+        match shelf.insert(key, content, credited, outcome) {
             None => {
                 let size = shelf.len();
                 self.fullest.0.grew(place, size);
                 self.total += 1;
             }
             // Carried over from an older record: there it is dead.
-            Some((_, Outcome::Refused(_, old))) => self.forget_in_record(old, owner, key),
-            Some((_, Outcome::Approved(_))) => {}
+            Some(Outcome::Refused(_, old)) => self.forget_in_record(old, owner, key),
+            Some(Outcome::Approved(_)) => {}
         }
     }
 
@@ -267,7 +279,7 @@ impl Memory {
     }
 
     fn forget_in_record(&mut self, number: u64, owner: Owner, key: Identity) {
-        let known = self.shelf(owner).and_then(|shelf| shelf.get(&key));
+        let known = self.shelf(owner).and_then(|shelf| shelf.others().get(&key));
         let still_there = known.is_some_and(|(_, outcome)| matches!(outcome, Outcome::Refused(_, n) if *n == number));
         if !still_there && let Some(live) = self.records.get_mut(&number) {
             live.remove(&(owner, key.0, key.1));
@@ -345,7 +357,7 @@ impl Memory {
             return Vec::new();
         }
         let refusal = |(owner, id, from): &(Owner, TransferId, AccountId)| {
-            let (content, outcome) = self.shelf(*owner)?.get(&(*id, *from))?;
+            let (content, outcome) = self.shelf(*owner)?.others().get(&(*id, *from))?;
             let Outcome::Refused(reason, _) = outcome else { return None };
             let (to, amount) = (content.to(), content.amount());
             Some(Refusal { id: *id, from: *from, to, amount, reason: (**reason).clone() })

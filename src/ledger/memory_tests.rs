@@ -10,13 +10,18 @@ fn request(id: u128, from: &str, amount: u64) -> Request {
     Request { id: id.into(), from: account(from), to: account("B"), amount: Amount::new(amount), wait: Wait::Local }
 }
 
+/// Of those whose accounts the requests name, some exist and some do not.
+fn existing() -> Existing {
+    ["A", "B"].map(|name| (account(name), Amount::ZERO)).into_iter().collect()
+}
+
 fn approve(memory: &mut Memory, id: u128, from: &str, seq: u64) {
     let Request { id, from, to, amount, .. } = request(id, from, 1);
-    memory.approved(&Operation { id, action: Action::Transfer { from, to, amount } }, Seq(seq), true);
+    memory.approved(&existing(), &Operation { id, action: Action::Transfer { from, to, amount } }, Seq(seq));
 }
 
 fn look_up(memory: &Memory, owner: Owner, request: &Request) -> Lookup {
-    memory.look_up(owner, (request.id, request.from), Content::transfer(request.to, request.amount))
+    memory.look_up(&existing(), owner, (request.id, request.from), Content::transfer(request.to, request.amount))
 }
 
 fn refusal(id: u128, from: &str) -> Refusal {
@@ -118,7 +123,7 @@ fn r10_what_the_shared_shelf_knows_of_an_account_moves_when_it_is_opened() {
     let mut memory = Memory::new(16);
     let opened = account("new@A");
     let opening = Operation { id: 5.into(), action: Action::Open { account: opened } };
-    memory.approved(&opening, Seq(1), false);
+    memory.opening_approved(&opening, Seq(1));
     for (id, from) in [(3, "new@A"), (4, "ghost@A")] {
         memory.refused(&refusal(id, from), false);
         memory.close_record();
@@ -132,7 +137,10 @@ fn r10_what_the_shared_shelf_knows_of_an_account_moves_when_it_is_opened() {
     }
     assert!(memory.horizon(None) >= Some(100.into()) && memory.horizon(Some(opened)).is_none());
     let content = Content::of(&opening);
-    assert_eq!(memory.look_up(Some(opened), (5.into(), opened), content), Lookup::Decided(Outcome::Approved(Seq(1))));
+    assert_eq!(
+        memory.look_up(&existing(), Some(opened), (5.into(), opened), content),
+        Lookup::Decided(Outcome::Approved(Seq(1)))
+    );
     let refused = look_up(&memory, Some(opened), &request(3, "new@A", 1));
     assert!(matches!(refused, Lookup::Decided(Outcome::Refused(_, 1))));
     assert_eq!(look_up(&memory, None, &request(4, "ghost@A", 1)), Lookup::Expired);
@@ -143,13 +151,14 @@ fn r10_what_the_shared_shelf_knows_of_an_account_moves_when_it_is_opened() {
 fn r10_an_opening_in_the_local_log_is_not_forgotten_with_the_accounts_that_do_not_exist() {
     let mut memory = Memory::new(16);
     let opening = Operation { id: 1.into(), action: Action::Open { account: account("new@A") } };
-    memory.approved(&opening, Seq(1), false);
+    memory.opening_approved(&opening, Seq(1));
     for id in 100..200 {
         memory.refused(&refusal(id, &format!("ghost{id}@A")), false);
         memory.close_record();
         memory.trim(Seq(0));
     }
-    let look_up = |memory: &Memory| memory.look_up(None, (1.into(), account("new@A")), Content::of(&opening));
+    let look_up =
+        |memory: &Memory| memory.look_up(&existing(), None, (1.into(), account("new@A")), Content::of(&opening));
     assert_eq!(look_up(&memory), Lookup::Decided(Outcome::Approved(Seq(1))));
     assert!(memory.len() <= 16);
 }
@@ -160,11 +169,11 @@ fn assert_consistent(memory: &Memory) {
     assert_eq!(memory.len(), shelves);
     for (number, live) in &memory.records {
         for (owner, id, from) in live {
-            let known = memory.shelf(*owner).and_then(|shelf| shelf.get(&(*id, *from)));
-            assert!(matches!(known, Some((_, Outcome::Refused(_, record))) if record == number), "{id} in {number}");
+            let known = memory.shelf(*owner).and_then(|shelf| shelf.get(&(*id, *from), &existing()));
+            assert!(matches!(known, Some((_, Outcome::Refused(_, record))) if record == *number), "{id} in {number}");
         }
     }
-    let refused = (0..100u64).flat_map(|id| memory.find(u128::from(id).into()).collect::<Vec<_>>());
+    let refused = (0..100u64).flat_map(|id| memory.find(&existing(), u128::from(id).into()).collect::<Vec<_>>());
     let refused = refused.filter(|(_, _, outcome)| matches!(outcome, Outcome::Refused(..))).count();
     assert_eq!(
         refused,

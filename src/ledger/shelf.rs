@@ -3,12 +3,39 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use super::accounts::{Accounts, Place};
 use super::aside::Aside;
 use super::outcome::{Content, Outcome};
-use crate::types::{AccountId, Seq, TransferId};
+use crate::types::{AccountId, Amount, Seq, TransferId};
 
 /// What an id was used for, and what came of it.
 pub(super) type Known = (Content, Outcome);
+
+/// All accounts that exist: the settled balances. A row of a shelf tells an account by its place there, in four bytes
+/// instead of forty-eight; so whoever asks for what is in a row has to have them at hand, always the same ones.
+pub(super) type Existing = Accounts<Amount>;
+
+/// An approval in a row. A node remembers a million, so they are packed: an id would be aligned to sixteen bytes. Two are
+/// compared by where the account is, which is the same for nodes with the same history of openings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C, packed(8))]
+struct Approved {
+    id: TransferId,
+    seq: Seq,
+    amount: Amount,
+    to: Place,
+}
+
+impl Approved {
+    /// A copy: no reference to what is packed can be had.
+    fn id(&self) -> TransferId {
+        self.id
+    }
+
+    fn content(&self, existing: &Existing) -> Content {
+        Content::transfer(existing.at(self.to).0, self.amount)
+    }
+}
 
 /// The outcomes of one account, or those that all accounts which do not exist share, with their horizon.
 ///
@@ -16,9 +43,9 @@ pub(super) type Known = (Content, Outcome);
 /// is 64 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shelf {
-    /// Of one account alone: ids that were each greater than all before, in order, approvals among them with seqs that
-    /// were too. Most are, and come in at the end.
-    recent: VecDeque<(TransferId, Known)>,
+    /// Of one account alone: approvals with ids and seqs that were each greater than all before. Most are, and come in at
+    /// the end.
+    recent: VecDeque<Approved>,
     /// No seq in `recent` is greater.
     last_seq: Seq,
     /// No id that is remembered or forgotten is greater. Most that are looked up are, and so known to be new.
@@ -91,13 +118,16 @@ impl Shelf {
         id > self.greatest.0
     }
 
-    pub(super) fn get(&self, key: &(TransferId, AccountId)) -> Option<&Known> {
+    pub(super) fn get(&self, key: &(TransferId, AccountId), existing: &Existing) -> Option<Known> {
         if self.is_beyond(key.0) {
             return None;
         }
-        match self.place(key.0) {
-            Ok(place) => Some(&self.recent[place].1),
-            Err(_) => self.others().get(key),
+        match self.row_of(key.0) {
+            Ok(row) => {
+                let approved = &self.recent[row];
+                Some((approved.content(existing), Outcome::Approved(approved.seq)))
+            }
+            Err(_) => self.others().get(key).cloned(),
         }
     }
 
@@ -106,78 +136,81 @@ impl Shelf {
     pub(super) fn walk(
         &self,
         account: AccountId,
+        existing: &Existing,
         walked: &mut Walked,
         seq: Seq,
         rows: &mut usize,
         mut show: impl FnMut(Seq, TransferId, Content),
     ) -> bool {
-        let mut pass = |walked: &mut Walked, id: TransferId, (content, outcome): &Known| {
-            if *rows == 0 {
-                return false;
+        let mut pass = |walked: &mut Walked, id: TransferId| {
+            let passes = *rows > 0;
+            if passes {
+                *rows -= 1;
+                walked.id = Some(id);
             }
-            *rows -= 1;
-            walked.id = Some(id);
-            outcome.seq().filter(|approved| *approved <= seq).into_iter().for_each(|seq| show(seq, id, *content));
-            true
+            passes
         };
         if !walked.others {
-            let first = walked.id.map_or(0, |last| self.recent.partition_point(|(id, _)| *id <= last));
-            let recent = self.recent.range(first..).take_while(|(_, (_, outcome))| outcome.seq() <= Some(seq));
-            for (id, known) in recent {
-                if !pass(walked, *id, known) {
+            let first = walked.id.map_or(0, |last| self.recent.partition_point(|approved| approved.id() <= last));
+            for approved in self.recent.range(first..).take_while(|approved| approved.seq <= seq) {
+                if !pass(walked, approved.id()) {
                     return false;
                 }
+                show(approved.seq, approved.id(), approved.content(existing));
             }
             *walked = Walked { others: true, id: None };
         }
         let first = walked.id.map_or(Bound::Unbounded, |last| Bound::Excluded((last, account)));
-        for ((id, _), known) in self.others().range((first, Bound::Unbounded)) {
-            if !pass(walked, *id, known) {
+        for ((id, _), (content, outcome)) in self.others().range((first, Bound::Unbounded)) {
+            if !pass(walked, *id) {
                 return false;
             }
+            outcome.seq().filter(|approved| *approved <= seq).into_iter().for_each(|seq| show(seq, *id, *content));
         }
         *walked = Walked::default();
         true
     }
 
     /// Where among the recent ones an id is, or where it would belong.
-    fn place(&self, id: TransferId) -> Result<usize, usize> {
-        self.recent.binary_search_by_key(&id, |(known, _)| *known)
+    fn row_of(&self, id: TransferId) -> Result<usize, usize> {
+        self.recent.binary_search_by_key(&id, |approved| approved.id())
     }
 
-    fn take_recent(&mut self, place: usize) -> Option<Known> {
-        let (_, known) = self.recent.remove(place)?;
+    fn take_recent(&mut self, row: usize) -> Option<Outcome> {
+        let approved = self.recent.remove(row)?;
         if self.recent.is_empty() {
             self.last_seq = Seq(0);
         }
-        Some(known)
+        Some(Outcome::Approved(approved.seq))
     }
 
-    /// Remembers an outcome, and returns the one that it replaces. `of_one` says that this is the shelf of one account.
+    /// Remembers an outcome, and returns the one that it replaces. `credited` is where the account in `content` is among
+    /// those that exist, on the shelf of one account; on the one that is shared it is `None`.
     pub(super) fn insert(
         &mut self,
-        of_one: bool,
         key: (TransferId, AccountId),
         content: Content,
+        credited: Option<Place>,
         outcome: Outcome,
-    ) -> Option<Known> {
+    ) -> Option<Outcome> {
         let beyond = self.is_beyond(key.0);
         let before = if beyond {
             None
         } else {
-            match self.place(key.0) {
-                Ok(place) => self.take_recent(place),
-                Err(_) => self.remove_other(&key),
+            match self.row_of(key.0) {
+                Ok(row) => self.take_recent(row),
+                Err(_) => self.remove_other(&key).map(|(_, outcome)| outcome),
             }
         };
         self.greatest.0 = self.greatest.0.max(key.0);
-        let follows = (beyond || self.recent.back().is_none_or(|(last, _)| key.0 > *last))
-            && outcome.seq().is_none_or(|seq| seq > self.last_seq);
-        if of_one && follows {
-            self.last_seq = outcome.seq().unwrap_or(self.last_seq);
-            self.recent.push_back((key.0, (content, outcome)));
-        } else {
-            self.others_mut().insert(key, (content, outcome));
+        match (outcome, credited) {
+            (Outcome::Approved(seq), Some(to))
+                if seq > self.last_seq && (beyond || self.recent.back().is_none_or(|last| key.0 > last.id())) =>
+            {
+                self.last_seq = seq;
+                self.recent.push_back(Approved { id: key.0, seq, amount: content.amount(), to });
+            }
+            (outcome, _) => drop(self.others_mut().insert(key, (content, outcome))),
         }
         before
     }
@@ -197,13 +230,15 @@ impl Shelf {
         while forgotten.len() < count {
             let other = self.others().range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next();
             let other = other.map(|(key, known)| (*key, forgettable(known)));
-            let recent = self.recent.front().map(|(id, _)| *id);
+            let recent = self.recent.front().map(|approved| approved.id());
             match (recent, other) {
                 (Some(id), other) if other.is_none_or(|((other, _), _)| id < other) => {
-                    let Some((id, known)) = self.recent.pop_front() else { break };
+                    let Some(approved) = self.recent.pop_front() else { break };
                     match account {
-                        Some(account) if forgettable(&known) => forgotten.push(((id, account), known.1)),
-                        _ => stay.push((id, known)),
+                        Some(account) if approved.seq <= watermark => {
+                            forgotten.push(((id, account), Outcome::Approved(approved.seq)));
+                        }
+                        _ => stay.push(approved),
                     }
                 }
                 (_, Some((key, true))) => {
@@ -215,7 +250,7 @@ impl Shelf {
                 (_, None) => break,
             }
         }
-        stay.into_iter().rev().for_each(|known| self.recent.push_front(known));
+        stay.into_iter().rev().for_each(|approved| self.recent.push_front(approved));
         if self.recent.is_empty() {
             self.last_seq = Seq(0);
         }
@@ -227,7 +262,12 @@ impl Shelf {
 mod tests {
     use super::*;
     use crate::entropy::Entropy;
-    use crate::types::Amount;
+    use crate::ledger::Reason;
+
+    /// The accounts that exist in these tests; their places are not in account order.
+    fn existing() -> Existing {
+        ["z@A", "A", "B"].map(|name| (name.parse().unwrap(), Amount::ZERO)).into_iter().collect()
+    }
 
     /// The approvals up to a seq, in id order.
     fn walked_bit_by_bit(
@@ -240,7 +280,7 @@ mod tests {
         loop {
             let mut rows = 1 + usize::try_from(entropy.below(20)).unwrap();
             let show = |seq, id, content| approvals.push((seq, id, content));
-            if shelf.walk(account, &mut walked, seq, &mut rows, show) {
+            if shelf.walk(account, &existing(), &mut walked, seq, &mut rows, show) {
                 break;
             }
             assert_eq!(rows, 0);
@@ -253,7 +293,9 @@ mod tests {
     /// Remembers and forgets at random, and compares with one ordered map.
     fn is_a_map_that_forgets_its_smallest_ids(accounts: &[&str]) {
         let accounts: Vec<AccountId> = accounts.iter().map(|account| account.parse().unwrap()).collect();
-        let of_one = accounts.len() == 1;
+        let (of_one, existing) = (accounts.len() == 1, existing());
+        // To an account that is not among those that exist nothing is approved; a shelf remembers that as well.
+        let credited: [AccountId; 4] = ["z@A", "A", "B", "unknown@B"].map(|name| name.parse().unwrap());
         for seed in 0..40 {
             let mut entropy = Entropy::from_seed(seed);
             let (mut shelf, mut expected) = (Shelf::default(), BTreeMap::<_, Known>::new());
@@ -263,11 +305,16 @@ mod tests {
                 let id = if entropy.below(3) == 0 { entropy.below(80) } else { step };
                 let key = (TransferId::from(u128::from(id)), account);
                 if entropy.below(12) > 0 {
-                    let content = Content::transfer(account, Amount::new(entropy.below(9)));
+                    let to = credited[usize::try_from(entropy.below(credited.len() as u64)).unwrap()];
+                    let content = Content::transfer(to, Amount::new(entropy.below(9)));
                     let seq = if entropy.below(3) == 0 { entropy.below(100) } else { step };
-                    let outcome = Outcome::Approved(Seq(seq));
-                    let before = shelf.insert(of_one, key, content, outcome.clone());
-                    assert_eq!(before, expected.insert(key, (content, outcome)));
+                    let outcome = match entropy.below(5) {
+                        0 => Outcome::Refused(Box::new(Reason::AmountZero), seq),
+                        _ => Outcome::Approved(Seq(seq)),
+                    };
+                    let place = existing.place(to).filter(|_| of_one);
+                    let before = shelf.insert(key, content, place, outcome.clone());
+                    assert_eq!(before, expected.insert(key, (content, outcome)).map(|(_, outcome)| outcome));
                 } else {
                     let (count, watermark) = (entropy.below(20), Seq(50));
                     let passes = |known: &Known| !matches!(known.1, Outcome::Approved(seq) if seq > watermark);
@@ -278,16 +325,16 @@ mod tests {
                     let account = of_one.then_some(account);
                     assert_eq!(shelf.forget(account, usize::try_from(count).unwrap(), watermark), forgotten);
                 }
-                assert_eq!((shelf.len(), shelf.get(&key)), (expected.len(), expected.get(&key)));
+                assert_eq!((shelf.len(), shelf.get(&key, &existing)), (expected.len(), expected.get(&key).cloned()));
                 if of_one {
                     let bound = Seq(entropy.below(300));
                     let expected = expected.iter().map(|((id, _), known)| (*id, known));
-                    let expected = expected.map(|(id, (content, outcome))| (outcome.seq().unwrap(), id, *content));
+                    let expected = expected.filter_map(|(id, (content, outcome))| Some((outcome.seq()?, id, *content)));
                     let expected: Vec<_> = expected.filter(|(seq, ..)| *seq <= bound).collect();
                     assert_eq!(walked_bit_by_bit(&shelf, account, bound, &mut entropy), expected);
                 }
             }
-            assert!(expected.iter().all(|(key, known)| shelf.get(key) == Some(known)));
+            assert!(expected.iter().all(|(key, known)| shelf.get(key, &existing).as_ref() == Some(known)));
         }
     }
 
@@ -302,25 +349,29 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_id_takes_96_bytes_and_a_shelf_one_line_of_a_cache() {
-        assert_eq!(size_of::<(TransferId, Known)>(), 96, "docs/performance.md tells it");
+    fn a_remembered_approval_takes_40_bytes_and_a_shelf_one_line_of_a_cache() {
+        assert_eq!(size_of::<Approved>(), 40, "docs/performance.md tells it");
         assert_eq!(size_of::<Shelf>(), 64);
     }
 
     #[test]
     fn ids_that_ascend_go_into_the_row_and_only_others_into_the_tree() {
         let account: AccountId = "A".parse().unwrap();
+        let (content, place) = (Content::transfer(account, Amount::new(1)), existing().place(account));
         let mut shelf = Shelf::default();
         for id in [3, 5, 9, 4, 7] {
-            let (content, outcome) = (Content::transfer(account, Amount::new(1)), Outcome::Approved(Seq(id)));
-            shelf.insert(true, (u128::from(id).into(), account), content, outcome);
+            shelf.insert((u128::from(id).into(), account), content, place, Outcome::Approved(Seq(id)));
         }
-        let row: Vec<_> = shelf.recent.iter().map(|(id, _)| *id).collect();
+        let row: Vec<_> = shelf.recent.iter().map(Approved::id).collect();
         assert_eq!(row, [3, 5, 9].map(TransferId::from));
         assert!(shelf.others().keys().map(|(id, _)| *id).eq([4, 7].map(TransferId::from)));
         // Whoever looks for approvals up to a seq ends at the first in the row that is above it.
-        let (content, outcome) = (Content::transfer(account, Amount::new(1)), Outcome::Approved(Seq(8)));
-        shelf.insert(true, (10.into(), account), content, outcome);
+        shelf.insert((10.into(), account), content, place, Outcome::Approved(Seq(8)));
         assert_eq!((shelf.recent.len(), shelf.others().len()), (3, 3), "the seq is lower than that of id 9");
+        // What is no approval, or credits an account that is not in the table, has no place in a row.
+        shelf.insert((11.into(), account), content, place, Outcome::Refused(Box::new(Reason::AmountZero), 1));
+        shelf.insert((12.into(), account), content, None, Outcome::Approved(Seq(10)));
+        shelf.insert((13.into(), account), content, place, Outcome::Approved(Seq(11)));
+        assert_eq!((shelf.recent.len(), shelf.others().len()), (4, 5));
     }
 }

@@ -57,7 +57,7 @@ impl<'a> Replay<'a> {
         let Some(Stored { checkpoint, bank, .. }) = &mut replay.stored else { return Ok(replay) };
         checkpoint.tidy(replay.memory);
         for (seq, operation) in &checkpoint.approvals {
-            replay.memory.approved(operation, *seq, true);
+            replay.memory.approved(bank.balances(), operation, *seq);
         }
         replay.bank = bank.clone();
         replay.settled_at = checkpoint.settled_at();
@@ -157,7 +157,7 @@ impl<'a> Replay<'a> {
 
     fn remember(&mut self, own: &Run, raised: &mut Raised) {
         for entry in own.entries() {
-            self.memory.settled(&entry.operation, entry.seq);
+            self.memory.settled(self.bank.balances(), &entry.operation, entry.seq);
         }
         raised.append(&mut self.memory.trim(self.bank.watermark(self.me)));
     }

@@ -560,7 +560,7 @@ fn load(me: NodeId, genesis: &Genesis, disk: &Disk) -> Roles {
     for block in &disk.chain {
         bank.advance(bank.check(block).unwrap());
         if let Some(run) = block.run_of(me) {
-            run.entries().for_each(|entry| memory.approved(&entry.operation, entry.seq, true));
+            run.entries().for_each(|entry| memory.approved(bank.balances(), &entry.operation, entry.seq));
             settled_at.note(bank.watermark(me), block.height());
         }
     }

@@ -60,7 +60,7 @@ fn checkpoint() -> Checkpoint {
     let (mut bank, mut memory) = (Bank::new(&genesis()), Memory::new(100));
     bank.advance(bank.check(&block_1()).unwrap());
     for entry in block_1().run_of(node("A")).unwrap().entries() {
-        memory.approved(&entry.operation, entry.seq, true);
+        memory.approved(bank.balances(), &entry.operation, entry.seq);
     }
     let last = bank.watermark(node("A"));
     let settled_at = SettledAt::from_iter([(last, Height(1))]);

@@ -38,7 +38,7 @@ impl Home {
         }
         let (identity, content) = ((request.id, request.from), Content::transfer(request.to, request.amount));
         let owner = ends.from.map(|_| request.from);
-        let known = self.memory.look_up_at(owner, self.shelf(ends), identity, content);
+        let known = self.memory.look_up_at(self.bank.balances(), owner, self.shelf(ends), identity, content);
         if !self.answer_known(step, ticket, request.wait, known) {
             self.decide_new(step, ticket, request, ends);
         }
@@ -136,6 +136,7 @@ impl Home {
 
     /// Appends an operation to the log, its effect on this home's accounts included, or changes nothing.
     pub(super) fn append(&mut self, operation: Operation, ends: Ends) -> Option<()> {
+        let seq = self.last_seq().next();
         match operation.action {
             Action::Transfer { amount, .. } => {
                 let from = ends.from?;
@@ -145,24 +146,20 @@ impl Home {
                     *credited = credited.checked_add(amount)?;
                 }
                 *self.spendable.at_mut(from) = debited;
-                self.log_places.0.push_back(self.settled_places(ends));
+                let settled = self.settled_places(ends);
+                self.log_places.0.push_back(settled);
+                let shelf = &mut self.beside.0[from.index()].shelf;
+                let shelf = *shelf.get_or_insert_with(|| self.memory.shelf_of(operation.account()));
+                self.memory.approved_at(shelf, &operation, settled.map(|[_, to]| to), seq);
             }
             Action::Open { account } if self.can_open(account) => {
                 self.opening.insert(account);
                 self.log_places.0.push_back(None);
+                self.memory.opening_approved(&operation, seq);
             }
             Action::Open { .. } => return None,
         }
         self.log.push_back(operation);
-        // An account that is to be opened does not exist before that is settled.
-        let exists = matches!(operation.action, Action::Transfer { .. });
-        let beside = ends.from.filter(|_| exists).map(|from| &mut self.beside.0[from.index()]);
-        let shelf = beside.as_ref().and_then(|beside| beside.shelf);
-        let seq = self.bank.watermark(self.me).plus(self.log.len() as u64);
-        let shelf = self.memory.approved_at(&operation, seq, exists, shelf);
-        if let Some(beside) = beside {
-            beside.shelf = shelf;
-        }
         Some(())
     }
 

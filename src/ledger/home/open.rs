@@ -34,7 +34,8 @@ impl Home {
         }
         let operation = Operation { id, action: Action::Open { account } };
         let ends = self.ends(account, account);
-        let known = self.memory.look_up(ends.from.map(|_| account), (id, account), Content::of(&operation));
+        let (owner, content) = (ends.from.map(|_| account), Content::of(&operation));
+        let known = self.memory.look_up(self.bank.balances(), owner, (id, account), content);
         if self.answer_known(step, ticket, wait, known) {
             return;
         }

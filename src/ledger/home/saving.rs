@@ -25,7 +25,7 @@ impl Home {
 
     fn go_on_saving(&mut self) -> Option<Record> {
         let saving = self.saving.as_mut()?;
-        saving.go_on(&self.memory, self.limits.checkpoint_part_rows);
+        saving.go_on(&self.bank, &self.memory, self.limits.checkpoint_part_rows);
         let (parts, complete) = (saving.take_parts(), saving.is_over());
         self.saving.take_if(|_| complete);
         (!parts.is_empty()).then_some(Record::Checkpoint { parts, complete })

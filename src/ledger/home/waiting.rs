@@ -104,10 +104,10 @@ impl Home {
             amount: request.amount,
             verdict: Verdict::Pending,
         });
-        let decided = self.memory.find(id).map(|(from, content, outcome)| {
+        let decided = self.memory.find(self.bank.balances(), id).map(|(from, content, outcome)| {
             let verdict = match outcome {
-                Outcome::Approved(seq) => Verdict::Approved(self.approval(*seq)),
-                Outcome::Refused(reason, _) => Verdict::Refused((**reason).clone()),
+                Outcome::Approved(seq) => Verdict::Approved(self.approval(seq)),
+                Outcome::Refused(reason, _) => Verdict::Refused(*reason),
             };
             Trace { id, from, to: content.to(), amount: content.amount(), verdict }
         });
