@@ -5,12 +5,12 @@
 //! outbox, so that it leaves once all writes before it are durable. A wish for a settlement tells nothing of it. What the
 //! acceptor needs for the next height waits for the log alone (R3).
 
+mod batches;
 mod examine;
 mod readers;
 mod requests;
 mod turns;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient};
@@ -27,8 +27,8 @@ use crate::effect::{Effect, Urgency};
 use crate::ledger::{Answer, Block, Entry, Home, HomeAction, Run, Ticket};
 use crate::paxos::EntryFailed;
 use crate::types::{Height, NodeId, Seq};
+use batches::Batches;
 use readers::Readers;
-use requests::Batch;
 use turns::{LITTLE, Turns};
 
 /// The neighbours of a [`LedgerActor`].
@@ -69,8 +69,7 @@ pub struct LedgerActor {
     core: Home,
     ports: LedgerPorts,
     outbox: Outbox<Held>,
-    batches: BTreeMap<u64, Batch>,
-    last_batch: u64,
+    batches: Batches,
     turns: Turns,
     /// Once the mailbox is empty.
     will_decide: bool,
@@ -100,15 +99,13 @@ impl LedgerActor {
         settle_age: Option<Duration>,
     ) -> Self {
         let outbox = Outbox::new(ports.persistence.clone(), ports.node.clone(), own);
-        let batches = BTreeMap::new();
-        let (last_batch, answers_held, blocks_held, views_held, readers) = (0, 0, 0, 0, Readers::default());
+        let (answers_held, blocks_held, views_held, readers) = (0, 0, 0, Readers::default());
         Self {
             me,
             core,
             ports,
             outbox,
-            batches,
-            last_batch,
+            batches: Batches::default(),
             turns: Turns::default(),
             will_decide: false,
             answers_held,
@@ -226,7 +223,7 @@ impl LedgerActor {
 
     fn answer(&mut self, number: u64, answers: Vec<(u32, Answer)>) {
         self.answers_held -= answers.len();
-        let Some(batch) = self.batches.get_mut(&number) else { return };
+        let Some(batch) = self.batches.get_mut(number) else { return };
         for (index, answer) in &answers {
             if let Some(id) = batch.ids.get(*index as usize) {
                 debug_span!("request", %id).in_scope(|| debug!(?answer, "answered"));
@@ -237,7 +234,7 @@ impl LedgerActor {
         // However full its mailbox is: each request has one answer, and its connection waits for all of them.
         batch.reply_to.do_send(Answers(tagged.collect()));
         if batch.open == 0 {
-            self.batches.remove(&number);
+            self.batches.close(number);
         }
     }
 

@@ -245,7 +245,7 @@ impl Node {
 
     /// A client gives up waiting.
     pub fn stop_waiting(&mut self, batch: usize) {
-        let effects = self.roles.home.stop_waiting(batch as u64);
+        let effects = self.roles.home.stop_waiting(&[batch as u64].into());
         self.home_effects(effects);
         self.release();
     }

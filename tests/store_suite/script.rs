@@ -178,7 +178,7 @@ impl Model {
         self.horizons.iter().for_each(|(owner, id)| memory.raise_horizon(*owner, *id));
         for (index, operation) in self.entries[..self.watermark()].iter().enumerate() {
             if self.horizons.get(&Some(operation.account())).is_none_or(|horizon| operation.id > *horizon) {
-                memory.approved(operation, Seq(index as u64 + 1), true);
+                memory.approved(self.bank.balances(), operation, Seq(index as u64 + 1));
             }
         }
         for (number, refusals) in &self.refusals {

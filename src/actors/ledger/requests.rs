@@ -1,6 +1,5 @@
 //! Who asks the Ledger to decide: transfers by the batch, openings one by one. Every request has one answer.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use actix::{Context, Handler, Recipient};
@@ -11,15 +10,6 @@ use crate::actors::message::{Answers, StopWaiting, Submit, SubmitOpening};
 use crate::actors::task::{next_turn, once_heard};
 use crate::ledger::{Answer, Ticket};
 use crate::types::TransferId;
-
-/// A batch of a client's that is not answered wholly.
-pub(super) struct Batch {
-    pub(super) tags: Vec<u64>,
-    /// Of each request, while debug logs are on.
-    pub(super) ids: Vec<TransferId>,
-    pub(super) open: usize,
-    pub(super) reply_to: Recipient<Answers>,
-}
 
 /// While a store does not answer, no more answers than this wait for it: beyond it new requests get `busy`.
 const HELD_MAX: usize = 100_000;
@@ -33,13 +23,8 @@ impl LedgerActor {
         ids: impl FnOnce() -> Vec<TransferId>,
         reply_to: Recipient<Answers>,
     ) -> Option<u64> {
-        self.last_batch += 1;
-        if tags.is_empty() {
-            return None;
-        }
         let ids = if enabled!(Level::DEBUG) { ids() } else { Vec::new() };
-        self.batches.insert(self.last_batch, Batch { open: tags.len(), tags, ids, reply_to });
-        Some(self.last_batch)
+        self.batches.open(tags, ids, reply_to)
     }
 
     /// Small calls that wait in the mailbox together are decided together: one record and one write for all of them, and
@@ -123,18 +108,12 @@ impl Handler<StopWaiting> for LedgerActor {
     type Result = ();
 
     fn handle(&mut self, StopWaiting { tags, reply_to }: StopWaiting, ctx: &mut Context<Self>) {
-        let tags = BTreeSet::from_iter(tags);
-        let meant =
-            self.batches.iter().filter(|(_, batch)| tags.contains(&batch.tags[0]) && batch.reply_to == reply_to);
-        for number in meant.map(|(number, _)| *number).collect::<Vec<_>>() {
-            // What waits for its turn has it now: it was sent, and whoever sent it must be told what became of it.
-            if let Some(undecided) = self.turns.take_all_of(number) {
-                let effects = self.core.submit(undecided);
-                self.run(effects, ctx);
-            }
-            let effects = self.core.stop_waiting(number);
-            self.run(effects, ctx);
-        }
+        let batches = self.batches.of(&reply_to, &tags);
+        // What waits for its turn has it now: it was sent, and whoever sent it must be told what became of it.
+        let undecided = self.turns.take_all_of(&reply_to, &batches);
+        let mut effects = self.core.submit(undecided.into_iter().flatten());
+        effects.extend(self.core.stop_waiting(&batches));
+        self.run(effects, ctx);
     }
 }
 

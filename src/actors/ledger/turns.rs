@@ -2,7 +2,7 @@
 //! what else there is: peers that wait for this node's part in a block go before clients that come by the thousand, and can
 //! work meanwhile.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use actix::Recipient;
 
@@ -24,13 +24,16 @@ pub(super) const LITTLE: usize = 128;
 /// How many transfers wait for their turn. Beyond it a turn is as long as it must be.
 pub(super) const UNDECIDED_MAX: usize = 65_536;
 
-/// Transfers that are not decided yet. Those of one client are in the order in which they came.
+/// Transfers that are not decided yet. Those of one client are in the order in which they came. Of those who ask for much one
+/// has its turn until it has had [`TURN`] or more, and the call that it was at is decided.
 pub(super) struct Turns {
     /// First those who ask for little, then the others; among their like each in the order in which they came.
     clients: VecDeque<Client>,
     /// How many ask for little, and how much more the first of them may.
     few: usize,
     little_left: usize,
+    /// How many were decided of the first of the others.
+    much_had: usize,
     undecided: usize,
     /// How many this turn may still decide.
     left: usize,
@@ -59,6 +62,7 @@ impl Default for Turns {
             clients: VecDeque::new(),
             few: 0,
             little_left: LITTLE,
+            much_had: 0,
             undecided: 0,
             left: TURN,
             since_little: 0,
@@ -108,12 +112,20 @@ impl Turns {
         self.over = false;
     }
 
-    /// All that is not decided yet of a batch, whoever's turn it is.
-    pub(super) fn take_all_of(&mut self, batch: u64) -> Option<Undecided> {
-        let mut batches = self.clients.iter_mut().flat_map(|client| &mut client.batches);
-        let undecided = batches.find(|undecided| undecided.batch == batch)?;
-        self.undecided -= undecided.requests.len();
-        Some(std::mem::take(undecided))
+    /// All that is not decided yet of these batches of a client, whoever's turn it is.
+    pub(super) fn take_all_of(
+        &mut self,
+        reply_to: &Recipient<Answers>,
+        batches: &BTreeSet<u64>,
+    ) -> VecDeque<Undecided> {
+        let Some(client) = self.clients.iter_mut().find(|client| client.reply_to == *reply_to) else {
+            return VecDeque::new();
+        };
+        let all = std::mem::take(&mut client.batches).into_iter();
+        let (taken, left): (VecDeque<_>, _) = all.partition(|undecided| batches.contains(&undecided.batch));
+        client.batches = left;
+        self.undecided -= taken.iter().map(|undecided| undecided.requests.len()).sum::<usize>();
+        taken
     }
 
     /// The first of those who ask for little leaves them.
@@ -121,6 +133,12 @@ impl Turns {
         self.few -= 1;
         self.little_left = LITTLE;
         self.clients.pop_front()
+    }
+
+    /// The first of those who ask for much leaves them.
+    fn leave_the_many(&mut self) -> Option<Client> {
+        self.much_had = 0;
+        self.clients.remove(self.few)
     }
 }
 
@@ -143,12 +161,23 @@ impl Iterator for Turns {
                 Some(Some(next)) => {
                     self.left -= 1;
                     self.undecided -= 1;
-                    self.little_left -= usize::from(is_one_of_few);
+                    if is_one_of_few {
+                        self.little_left -= 1;
+                    } else {
+                        self.much_had += 1;
+                    }
                     return Some(next);
                 }
-                Some(None) => drop(client.batches.pop_front()),
+                Some(None) => {
+                    client.batches.pop_front();
+                    // One that always has another call would keep the others waiting for ever.
+                    if !is_one_of_few && self.much_had >= TURN {
+                        let client = self.leave_the_many();
+                        self.clients.extend(client);
+                    }
+                }
                 None if is_one_of_few => drop(self.leave_the_few()),
-                None => drop(self.clients.remove(place)),
+                None => drop(self.leave_the_many()),
             }
         }
         None
@@ -209,7 +238,28 @@ mod tests {
         assert_eq!(decided, [vec![2; 78], vec![3], vec![1; TURN - 79]].concat());
         let rest = 1_000 - 128 - (TURN - 79);
         assert_eq!((turns.undecided, turns.few, turns.clients.len()), (rest, 0, 1));
-        assert_eq!(turns.take_all_of(1).unwrap().count(), rest);
-        assert!(turns.undecided == 0 && turns.take_all_of(1).is_none());
+        turns.push(4, requests(3_000..3_010), probes.role());
+        let mut take = |of: &Recipient<Answers>, batches: &[u64]| {
+            turns.take_all_of(of, &batches.iter().copied().collect()).into_iter().flatten().count()
+        };
+        assert_eq!(take(&probes.peer("B"), &[1, 4]), 0, "they are of another");
+        assert_eq!((take(&probes.role(), &[1, 2]), take(&probes.role(), &[1])), (rest, 0));
+        turns.left = TURN;
+        assert_eq!((turns.undecided, turns.next().unwrap().0.batch), (10, 4));
+    }
+
+    #[actix_rt::test]
+    async fn one_that_always_has_another_call_keeps_nobody_waiting() {
+        let (mut turns, probes) = (Turns::default(), Probes::start());
+        let requests = |count: usize| submit(&probes, &vec![(1, "B", 1); count]).requests;
+        // Three large calls, and as much as that in small ones.
+        (1..=3).for_each(|batch| turns.push(batch, requests(1_000), probes.role()));
+        turns.push(0, requests(LITTLE + 1), probes.peer("B"));
+        (101..=1_000).for_each(|batch| turns.push(batch, requests(1), probes.peer("B")));
+        turns.left = usize::MAX;
+        let decided: Vec<u64> = turns.map(|(ticket, _)| ticket.batch).collect();
+        let of_b: Vec<u64> = std::iter::repeat_n(0, LITTLE + 1).chain(101..=1_000).collect();
+        let both = (1..=3).zip(of_b.chunks(TURN)).flat_map(|(batch, of_b)| [&vec![batch; 1_000], of_b].concat());
+        assert!(both.eq(decided));
     }
 }

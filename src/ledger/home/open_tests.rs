@@ -233,7 +233,7 @@ fn an_opening_that_is_waited_for_is_answered_by_the_block_or_as_approved_so_far(
     let effects = open(&mut home, settled);
     assert_eq!((answer(&effects), home.waiting_len()), (None, 1));
     assert_eq!(effects.last(), Some(&Effect::Act(HomeAction::Settle(0))));
-    assert_eq!(answer(&home.stop_waiting(1)), Some(&approved(1, None)));
+    assert_eq!(answer(&home.stop_waiting(&[1].into())), Some(&approved(1, None)));
     open(&mut home, settled);
     let next = block(&home, None);
     assert_eq!(answer(&home.apply(&next)), Some(&approved(1, Some(1))));

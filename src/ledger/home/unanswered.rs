@@ -91,18 +91,27 @@ impl Unanswered {
         settled
     }
 
-    /// Takes all tickets of a batch away and tells where they were. `is_parked` tells whether a request still is.
-    pub(super) fn leave(&mut self, batch: u64, settled: Seq, is_parked: impl Fn(Mark) -> bool) -> Vec<(Ticket, Place)> {
-        let mut places = self.batches.remove(&batch).unwrap_or_default().places;
-        places.retain(|(_, place)| match place {
-            Place::Parked(mark) => is_parked(*mark),
-            Place::Settled(seq) => *seq > settled,
-        });
+    /// Takes all tickets of these batches away and tells where they were. `is_parked` tells whether a request still is.
+    pub(super) fn leave(
+        &mut self,
+        batches: &BTreeSet<u64>,
+        settled: Seq,
+        is_parked: impl Fn(Mark) -> bool,
+    ) -> Vec<(Ticket, Place)> {
+        let mut left = Vec::new();
+        for batch in batches {
+            let places = self.batches.remove(batch).unwrap_or_default().places;
+            let ticket = |(index, place)| (Ticket { batch: *batch, index }, place);
+            left.extend(places.into_iter().map(ticket).filter(|(_, place)| match place {
+                Place::Parked(mark) => is_parked(*mark),
+                Place::Settled(seq) => *seq > settled,
+            }));
+        }
         // Thousands may share one entry: it is gone through once.
-        let seqs: BTreeSet<Seq> = places.iter().filter_map(|(_, place)| place.seq()).collect();
-        seqs.into_iter().for_each(|seq| self.settling.leave(seq, batch));
-        self.parked -= places.iter().filter(|(_, place)| place.seq().is_none()).count();
-        places.into_iter().map(|(index, place)| (Ticket { batch, index }, place)).collect()
+        let seqs: BTreeSet<Seq> = left.iter().filter_map(|(_, place)| place.seq()).collect();
+        seqs.into_iter().for_each(|seq| self.settling.leave(seq, batches));
+        self.parked -= left.iter().filter(|(_, place)| place.seq().is_none()).count();
+        left
     }
 }
 
@@ -140,16 +149,16 @@ impl Settling {
         taken
     }
 
-    /// Nobody of that batch waits for this entry any more.
-    fn leave(&mut self, seq: Seq, batch: u64) {
+    /// Nobody of these batches waits for this entry any more.
+    fn leave(&mut self, seq: Seq, batches: &BTreeSet<u64>) {
         if let Ok(index) = self.row.binary_search_by_key(&seq, |(seq, _)| *seq)
-            && self.row[index].1.take_if(|ticket| ticket.batch == batch).is_some()
+            && self.row[index].1.take_if(|ticket| batches.contains(&ticket.batch)).is_some()
         {
             self.count -= 1;
         }
         if let Some(tickets) = self.others.get_mut(&seq) {
             let before = tickets.len();
-            tickets.retain(|ticket| ticket.batch != batch);
+            tickets.retain(|ticket| !batches.contains(&ticket.batch));
             self.count -= before - tickets.len();
             if tickets.is_empty() {
                 self.others.remove(&seq);
@@ -220,10 +229,10 @@ mod tests {
                         assert_eq!(told, answered);
                     }
                     _ => {
-                        let batch = entropy.below(5);
+                        let batches = BTreeSet::from([entropy.below(5), entropy.below(5)]);
                         let is_parked = |mark| expected.parked.iter().any(|(at, _)| *at == mark);
-                        let mut told = unanswered.leave(batch, settled, is_parked);
-                        let of_batch = |ticket: &Ticket| ticket.batch == batch;
+                        let mut told = unanswered.leave(&batches, settled, is_parked);
+                        let of_batch = |ticket: &Ticket| batches.contains(&ticket.batch);
                         let parked = expected.parked.extract_if(.., |(_, ticket)| of_batch(ticket));
                         let mut left: Vec<_> = parked.map(|(mark, ticket)| (ticket, Place::Parked(mark))).collect();
                         let settling = expected.settling.extract_if(.., |(_, ticket)| of_batch(ticket));

@@ -50,10 +50,10 @@ impl Home {
         self.collecting.retain(|_, waiting| *waiting != ticket);
     }
 
-    /// The client of a batch waits no longer. What is approved is told as that, settled or not; what is parked stays
+    /// The client of these batches waits no longer. What is approved is told as that, settled or not; what is parked stays
     /// in flight, and the same id finds it there or its outcome (R10).
-    pub fn stop_waiting(&mut self, batch: u64) -> Vec<Effect<HomeAction>> {
-        let left = self.unanswered.leave(batch, self.bank.watermark(self.me), |mark| self.parked.contains_key(&mark));
+    pub fn stop_waiting(&mut self, batches: &BTreeSet<u64>) -> Vec<Effect<HomeAction>> {
+        let left = self.unanswered.leave(batches, self.bank.watermark(self.me), |mark| self.parked.contains_key(&mark));
         let (mut step, mut visited) = (Step::default(), BTreeSet::new());
         for (ticket, place) in left {
             let answer = match place {
@@ -62,7 +62,7 @@ impl Home {
                     if visited.insert(mark)
                         && let Some(parked) = self.parked.get_mut(&mark)
                     {
-                        parked.waiting.retain(|(waiting, _)| waiting.batch != batch);
+                        parked.waiting.retain(|(waiting, _)| !batches.contains(&waiting.batch));
                     }
                     Answer::Pending
                 }

@@ -12,13 +12,13 @@ fn a_client_that_waits_no_longer_is_told_what_is_so_far() {
     let other = Ticket { batch: 2, index: 0 };
     let _ = home.submit([(other, settled)]);
     assert_eq!(
-        home.stop_waiting(1),
+        home.stop_waiting(&[1].into()),
         [
             Effect::Act(HomeAction::Reply(ticket(0), approved(1, None))),
             Effect::Act(HomeAction::Reply(ticket(1), Answer::Pending)),
         ]
     );
-    assert_eq!(home.stop_waiting(1), []);
+    assert_eq!(home.stop_waiting(&[1].into()), []);
     assert_eq!(home.parked_len(), 1, "R10: it is in flight, and is decided all the same");
     let block = block(&home, Some(from_b(9, "A", 100)));
     let effects = home.apply(&block);
@@ -32,7 +32,7 @@ fn requests_that_clients_left_behind_still_count_against_the_bound() {
     let mut home = home_with(HomeLimits { waiting_max: 3, ..HomeLimits::default() });
     for batch in 1..=3 {
         let _ = home.submit([(Ticket { batch, index: 0 }, request(batch.into(), "B", 500))]);
-        let _ = home.stop_waiting(batch);
+        let _ = home.stop_waiting(&[batch].into());
     }
     assert_eq!(answer(&submit(&mut home, request(4, "B", 500))), Some(&Answer::Busy));
 }
