@@ -15,6 +15,7 @@ use super::message::{
 use super::outbox::Outbox;
 use crate::effect::Effect;
 use crate::handshake::{Link, LinkAction};
+use crate::paxos::Hello;
 use crate::types::{Epoch, NodeId};
 
 /// The neighbours of a [`PeerLinkActor`].
@@ -103,6 +104,16 @@ impl PeerLinkActor {
         }
     }
 
+    /// What a new connection is told. HELLOs on the one that there is pass the outbox; this one leaves at once, so it does not name
+    /// an incarnation that is being written: the peer may vote because it is known, and a crash would forget it (R11).
+    fn introduction(&self) -> Hello {
+        let mut hello = self.core.hello();
+        if !self.outbox.is_empty() {
+            hello.known.incarnation = None;
+        }
+        hello
+    }
+
     fn changed(&self, changed: LinkChanged) {
         self.ports.changed.iter().for_each(|role| role.do_send(changed));
     }
@@ -133,7 +144,7 @@ impl Handler<Introduce> for PeerLinkActor {
     type Result = Introduction;
 
     fn handle(&mut self, _: Introduce, _: &mut Context<Self>) -> Introduction {
-        Introduction { hello: self.core.hello(), refusal: None }
+        Introduction { hello: self.introduction(), refusal: None }
     }
 }
 
@@ -141,7 +152,7 @@ impl Handler<Introduced> for PeerLinkActor {
     type Result = Introduction;
 
     fn handle(&mut self, Introduced(hello): Introduced, _: &mut Context<Self>) -> Introduction {
-        Introduction { hello: self.core.hello(), refusal: self.core.judge(&hello).err() }
+        Introduction { hello: self.introduction(), refusal: self.core.judge(&hello).err() }
     }
 }
 

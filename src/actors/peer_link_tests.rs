@@ -5,7 +5,7 @@ use super::*;
 use crate::effect::Record;
 use crate::handshake::Identity;
 use crate::paxos::message::PROTOCOL_VERSION;
-use crate::paxos::{Hello, KnownOfYou, Message, ReconcileRequest};
+use crate::paxos::{KnownOfYou, Message, ReconcileRequest};
 use crate::types::{Hash, Height, Incarnation};
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -131,6 +131,22 @@ async fn r11_the_peers_incarnation_is_durable_before_anything_of_its_is_let_in()
     // Its own HELLOs had to wait as well, because they name that incarnation.
     let greetings = outgoing(Message::from(own_hello(known_of_b())));
     assert!(then[2..].iter().all(|seen| *seen == greetings));
+}
+
+#[actix_rt::test]
+async fn r11_a_new_connection_is_told_no_incarnation_that_is_not_durable() {
+    let probes = Probes::start();
+    let link = link(&probes);
+    link.do_send(Connected(true));
+    link.do_send(hello(their_hello()));
+    probes.seen().await;
+    let not_durable = own_hello(KnownOfYou { incarnation: None, ..known_of_b() });
+    assert_eq!(link.send(Introduce).await.unwrap().hello, not_durable);
+    assert_eq!(link.send(Introduced(their_hello())).await.unwrap().hello, not_durable);
+    probes.durable();
+    probes.see(heard()).await;
+    assert_eq!(link.send(Introduce).await.unwrap().hello, own_hello(known_of_b()));
+    assert_eq!(link.send(Introduced(their_hello())).await.unwrap().hello, own_hello(known_of_b()));
 }
 
 #[actix_rt::test]

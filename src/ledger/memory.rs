@@ -27,9 +27,20 @@ pub struct Memory {
     /// Of all accounts that do not exist.
     shared: Shelf,
     fullest: Aside<Fullest>,
-    /// Of each stored record of refusals, which are still remembered. The first key is the first live record.
-    records: BTreeMap<u64, BTreeSet<(Owner, TransferId, AccountId)>>,
+    /// The stored records of refusals. The first key is the first live record.
+    records: BTreeMap<u64, Refusals>,
+    /// How many refusals are remembered, in all records.
+    refused: usize,
     next_record: u64,
+}
+
+/// A stored record of refusals.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Refusals {
+    /// How many of them are remembered, as ones of this record.
+    live: usize,
+    /// Where to look for them: all that ever were, whether the account existed then, in the order in which they came.
+    all: Aside<Vec<(bool, Identity)>>,
 }
 
 /// How far somebody has come who goes through all that is remembered, a little at a time.
@@ -55,6 +66,7 @@ impl Memory {
             shared: Shelf::default(),
             fullest: Aside::default(),
             records: BTreeMap::new(),
+            refused: 0,
             next_record: 1,
         }
     }
@@ -249,14 +261,13 @@ impl Memory {
         credited: Option<Place>,
         outcome: Outcome,
     ) {
-        let owner = place.map(|_| key.1);
-        if let Outcome::Refused(_, number) = &outcome {
-            self.records.entry(*number).or_default().insert((owner, key.0, key.1));
-        }
-        if owner.is_some() {
+        let exists = place.is_some();
+        if exists && let Some((_, outcome)) = self.shared.remove_other(&key) {
             // Decided before the account existed: one copy is enough.
-            self.remove_shared(key);
+            self.total -= 1;
+            self.forget_refusal(&outcome);
         }
+        let record = outcome.record();
         let shelf = self.shelf_at(place);
         match shelf.insert(key, content, credited, outcome) {
             None => {
@@ -264,25 +275,22 @@ impl Memory {
                 self.fullest.0.grew(place, size);
                 self.total += 1;
             }
-            // Carried over from an older record: there it is dead.
-            Some(Outcome::Refused(_, old)) => self.forget_in_record(old, owner, key),
-            Some(Outcome::Approved(_)) => {}
+            // In an older record, from which it was carried over, it is dead.
+            Some(before) => self.forget_refusal(&before),
+        }
+        if let Some(record) = record {
+            self.refused += 1;
+            let record = self.records.entry(record).or_default();
+            record.live += 1;
+            record.all.0.push((exists, key));
         }
     }
 
-    fn remove_shared(&mut self, key: Identity) {
-        let Some((_, outcome)) = self.shared.remove_other(&key) else { return };
-        self.total -= 1;
-        if let Outcome::Refused(_, number) = outcome {
-            self.forget_in_record(number, None, key);
-        }
-    }
-
-    fn forget_in_record(&mut self, number: u64, owner: Owner, key: Identity) {
-        let known = self.shelf(owner).and_then(|shelf| shelf.others().get(&key));
-        let still_there = known.is_some_and(|(_, outcome)| matches!(outcome, Outcome::Refused(_, n) if *n == number));
-        if !still_there && let Some(live) = self.records.get_mut(&number) {
-            live.remove(&(owner, key.0, key.1));
+    /// An outcome that was remembered is so no longer, or not as this.
+    fn forget_refusal(&mut self, outcome: &Outcome) {
+        if let Some(record) = outcome.record().and_then(|number| self.records.get_mut(&number)) {
+            record.live -= 1;
+            self.refused -= 1;
         }
     }
 
@@ -330,18 +338,14 @@ impl Memory {
         let outcomes = self.shelf_at(place).forget(owner, count, watermark);
         let forgotten = Forgotten { count: outcomes.len(), last: outcomes.last().map(|((id, _), _)| *id) };
         self.total -= forgotten.count;
-        for (key, outcome) in outcomes {
-            if let Outcome::Refused(_, number) = outcome {
-                self.forget_in_record(number, owner, key);
-            }
-        }
+        outcomes.iter().for_each(|(_, outcome)| self.forget_refusal(outcome));
         forgotten
     }
 
     /// Drops leading records of refusals that hold nothing live, and returns the number of the first that does.
     pub fn drop_dead_records(&mut self) -> Option<u64> {
         let before = self.records.keys().next().copied()?;
-        while self.records.first_key_value().is_some_and(|(_, live)| live.is_empty()) {
+        while self.records.first_key_value().is_some_and(|(_, record)| record.live == 0) {
             self.records.pop_first();
         }
         let first_live = self.records.keys().next().copied().unwrap_or(self.next_record);
@@ -351,18 +355,21 @@ impl Memory {
     /// The refusals of the oldest record, where a few of them keep a long tail of records from being trimmed. Written
     /// again as part of a new record, they free the old one.
     pub fn carry_over(&self) -> Vec<Refusal> {
-        let live: usize = self.records.values().map(BTreeSet::len).sum();
-        let Some((_, oldest)) = self.records.first_key_value() else { return Vec::new() };
-        if self.records.len() <= 64.max(2 * live) {
+        let Some((number, oldest)) = self.records.first_key_value() else { return Vec::new() };
+        if self.records.len() <= 64.max(2 * self.refused) {
             return Vec::new();
         }
-        let refusal = |(owner, id, from): &(Owner, TransferId, AccountId)| {
-            let (content, outcome) = self.shelf(*owner)?.others().get(&(*id, *from))?;
-            let Outcome::Refused(reason, _) = outcome else { return None };
-            let (to, amount) = (content.to(), content.amount());
-            Some(Refusal { id: *id, from: *from, to, amount, reason: (**reason).clone() })
+        let refusal = |(exists, (id, from)): &(bool, Identity)| {
+            let (content, outcome) = self.shelf(exists.then_some(*from))?.others().get(&(*id, *from))?;
+            match outcome {
+                Outcome::Refused(reason, record) if record == number => {
+                    let (to, amount) = (content.to(), content.amount());
+                    Some(Refusal { id: *id, from: *from, to, amount, reason: (**reason).clone() })
+                }
+                _ => None,
+            }
         };
-        oldest.iter().filter_map(refusal).collect()
+        oldest.all.0.iter().filter_map(refusal).collect()
     }
 }
 

@@ -167,19 +167,17 @@ fn r10_an_opening_in_the_local_log_is_not_forgotten_with_the_accounts_that_do_no
 fn assert_consistent(memory: &Memory) {
     let shelves = memory.shelves.iter().map(|(_, shelf)| shelf.len()).sum::<usize>() + memory.shared.len();
     assert_eq!(memory.len(), shelves);
-    for (number, live) in &memory.records {
-        for (owner, id, from) in live {
-            let known = memory.shelf(*owner).and_then(|shelf| shelf.get(&(*id, *from), &existing()));
-            assert!(matches!(known, Some((_, Outcome::Refused(_, record))) if record == *number), "{id} in {number}");
-        }
+    for (number, record) in &memory.records {
+        let is_live = |(exists, key): &&(bool, Identity)| {
+            let known = memory.shelf(exists.then_some(key.1)).and_then(|shelf| shelf.get(key, &existing()));
+            known.is_some_and(|(_, outcome)| outcome.record() == Some(*number))
+        };
+        assert_eq!(record.all.0.iter().filter(is_live).collect::<BTreeSet<_>>().len(), record.live, "in {number}");
     }
     let refused = (0..100u64).flat_map(|id| memory.find(&existing(), u128::from(id).into()).collect::<Vec<_>>());
     let refused = refused.filter(|(_, _, outcome)| matches!(outcome, Outcome::Refused(..))).count();
-    assert_eq!(
-        refused,
-        memory.records.values().map(BTreeSet::len).sum::<usize>(),
-        "each refusal is live in one record"
-    );
+    let live: usize = memory.records.values().map(|record| record.live).sum();
+    assert_eq!((refused, refused), (live, memory.refused), "each refusal is live in one record");
 }
 
 #[test]
@@ -201,7 +199,7 @@ fn r10_counts_and_records_stay_true_whatever_is_decided_opened_and_forgotten() {
                 }
                 14 => {
                     let _ = memory.drop_dead_records();
-                    assert!(memory.records.first_key_value().is_none_or(|(_, live)| !live.is_empty()));
+                    assert!(memory.records.first_key_value().is_none_or(|(_, record)| record.live > 0));
                 }
                 _ => {
                     memory.close_record();

@@ -86,6 +86,14 @@ impl Outcome {
             Self::Refused(..) => None,
         }
     }
+
+    /// Of a refusal, the number of its record.
+    pub(super) fn record(&self) -> Option<u64> {
+        match self {
+            Self::Approved(_) => None,
+            Self::Refused(_, number) => Some(*number),
+        }
+    }
 }
 
 /// What the memory says of an identity.
