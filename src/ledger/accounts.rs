@@ -8,6 +8,7 @@ use std::ops::Index;
 
 use indexmap::IndexMap;
 
+use super::order::Order;
 use crate::types::AccountId;
 
 /// In the order in which accounts came, wherever their hashes are: a seed of its own for each process changes nothing, and
@@ -46,7 +47,7 @@ impl<V: Copy> Changed<V> {
 pub struct Accounts<V> {
     slots: Slots<V>,
     /// The places of `slots`, in account order.
-    order: Vec<Place>,
+    order: Order,
 }
 
 /// The accounts of so many operations are looked for before the first is decided: the processor waits for them together,
@@ -58,7 +59,7 @@ pub(crate) const LOOKED_FOR_AT_ONCE: usize = 32;
 pub struct Place(u32);
 
 impl Place {
-    fn new(index: usize) -> Self {
+    pub(super) fn new(index: usize) -> Self {
         Self(u32::try_from(index).expect("memory ends before 2^32 accounts"))
     }
 
@@ -70,7 +71,7 @@ impl Place {
 impl<V> Accounts<V> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { slots: Slots::default(), order: Vec::new() }
+        Self { slots: Slots::default(), order: Order::default() }
     }
 
     /// How many accounts there are.
@@ -123,9 +124,7 @@ impl<V> Accounts<V> {
     pub fn insert(&mut self, account: AccountId, value: V) -> Option<V> {
         let (index, before) = self.slots.insert_full(account, value);
         if before.is_none() {
-            let slots = &self.slots;
-            let at = self.order.partition_point(|other| *slot_at(slots, *other).0 < account);
-            self.order.insert(at, Place::new(index));
+            self.order.insert(Place::new(index), in_account_order(&self.slots));
         }
         before
     }
@@ -143,7 +142,11 @@ impl<V> Accounts<V> {
 
     /// All accounts with their values, in account order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&AccountId, &V)> + Clone {
-        self.order.iter().map(|place| slot_at(&self.slots, *place))
+        self.in_order().map(|place| slot_at(&self.slots, place))
+    }
+
+    fn in_order(&self) -> impl ExactSizeIterator<Item = Place> + Clone {
+        self.order.iter(in_account_order(&self.slots))
     }
 
     /// All accounts with their values, in no order that means anything.
@@ -161,6 +164,11 @@ fn slot_at<V>(slots: &Slots<V>, place: Place) -> (&AccountId, &V) {
     slots.get_index(place.index()).expect("places stay as long as their table")
 }
 
+/// Whether the account at one place comes before that at another.
+fn in_account_order<V>(slots: &Slots<V>) -> impl Fn(Place, Place) -> bool + Copy {
+    move |one, other| slot_at(slots, one).0 < slot_at(slots, other).0
+}
+
 impl<V> Default for Accounts<V> {
     fn default() -> Self {
         Self::new()
@@ -173,7 +181,7 @@ impl<V> FromIterator<(AccountId, V)> for Accounts<V> {
         let slots: Slots<V> = values.into_iter().collect();
         let mut order: Vec<Place> = (0..slots.len()).map(Place::new).collect();
         order.sort_unstable_by_key(|place| *slot_at(&slots, *place).0);
-        Self { slots, order }
+        Self { slots, order: Order::of(order) }
     }
 }
 
@@ -269,7 +277,7 @@ impl<'a, V: Copy> Overlay<'a, V> {
         let mut values: Vec<_> = match changed {
             Changed::Few(changed) => changed.into_iter().map(entry).collect(),
             Changed::Many(changed) => {
-                let in_order = below.order.iter().filter_map(|place| Some((*place, changed[place.index()]?)));
+                let in_order = below.in_order().filter_map(|place| Some((place, changed[place.index()]?)));
                 in_order.map(entry).collect()
             }
         };

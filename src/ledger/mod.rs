@@ -15,6 +15,7 @@ pub mod entry;
 mod fullest;
 pub mod home;
 pub mod memory;
+mod order;
 pub mod outcome;
 pub mod replay;
 pub mod request;
