@@ -98,8 +98,11 @@ impl Board {
                 Some(format!("{rule}{}", self.missing("; missing: ", &self.cleared)))
             }
             State::Zombie | State::Ready if peers_up.len() < homes.len() / 2 => {
-                let rule =
-                    "no majority can be reached: nothing is settled, and only what the balance covers is approved";
+                let rule = if *state == State::Zombie {
+                    "no majority can be reached, of whom it would hear what it missed: nothing is decided until then"
+                } else {
+                    "no majority can be reached: nothing is settled, and only what the balance covers is approved"
+                };
                 Some(format!("{rule}{}", self.missing("; not reached: ", peers_up)))
             }
             _ => None,

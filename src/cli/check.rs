@@ -66,8 +66,16 @@ pub(super) fn files(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(cannot)?.path();
-        if path.extension().is_some_and(|extension| extension == "redb") {
-            files.push(path);
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("redb") => files.push(path),
+            Some("wal") if !path.with_extension("").exists() => {
+                return Err(Failure::damage(format!(
+                    "{} is there without {}; a store is both files: put the other one back",
+                    path.display(),
+                    path.with_extension("").display()
+                )));
+            }
+            _ => {}
         }
     }
     if files.is_empty() {

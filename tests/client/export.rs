@@ -91,6 +91,13 @@ async fn nothing_is_written_over_and_half_a_chain_gets_no_name() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     assert_eq!(json_of(&["export", file, "--force", "--nodes", &a.address]).await.0, 0);
     assert_eq!(json_of(&["import", file]).await.0, 0);
+    // What is no file is somebody else's.
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let (status, value) = json_of(&["export", link.to_str().unwrap(), "--force", "--nodes", &a.address]).await;
+    assert!(status == 2 && value["error"]["message"].as_str().unwrap().contains("is no file"), "{value}");
+    assert!(link.is_symlink());
+    std::fs::remove_file(&link).unwrap();
     let (status, value) = json_of(&["export", "-", "--nodes", &a.address]).await;
     assert!(status == 2 && value["error"]["message"].as_str().unwrap().contains("one JSON value"), "{value}");
     let (status, value) = json_of(&["export", directory.path().to_str().unwrap(), "--nodes", &a.address]).await;

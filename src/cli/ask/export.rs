@@ -213,11 +213,19 @@ fn sync(file: &Path) -> std::io::Result<()> {
 }
 
 fn refuse(file: &Path, force: bool) -> Result<(), Failure> {
-    if force || file.symlink_metadata().is_err() {
-        return Ok(());
+    let Ok(found) = file.symlink_metadata() else { return Ok(()) };
+    let shown = file.display();
+    if !found.is_file() {
+        // The new file would take the place of a device, a pipe or a link, whoever else uses it.
+        return Err(Failure::usage(format!(
+            "{shown} is no file but something else; give another name, or - for stdout"
+        )));
     }
-    let message = format!("{} is there already; give another name, or --force to write over it", file.display());
-    Err(Failure::usage(message))
+    if force {
+        Ok(())
+    } else {
+        Err(Failure::usage(format!("{shown} is there already; give another name, or --force to write over it")))
+    }
 }
 
 fn cannot(file: &Path, error: &std::io::Error) -> Failure {

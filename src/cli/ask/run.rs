@@ -16,7 +16,7 @@ use super::run_id::transfer_ids;
 use super::transfer::{interrupted, not_sent_json, outcome_json, sentence, unknown_json};
 use super::{Deadline, Nodes};
 use crate::cli::signals::Signals;
-use crate::cli::{Failure, Finished, Output, Report, conclude, count};
+use crate::cli::{Failure, Finished, Output, Printed, Report, conclude, count};
 use crate::client::{Client, ClientError, Outcome, Transfer, outcome_line};
 use crate::history;
 use crate::ledger::Wait;
@@ -112,12 +112,14 @@ impl RunFile {
         eprintln!("paxbank: run {run}; after an interruption, go on with --run-id {run}");
         let began = Instant::now();
         let bar = progress(transfers.len());
+        let mut printed = Printed::Yes;
         let tell = |line: &Line, times: (u64, u64)| {
             if let Some(book) = &mut book {
                 book.write(line, times);
             }
-            if output == Output::Human {
-                bar.suspend(|| conclude(&line.sentence()));
+            // Where nothing can be printed that is told once, and the transfers go on.
+            if output == Output::Human && printed == Printed::Yes {
+                printed = bar.suspend(|| conclude(&line.sentence()));
             }
         };
         let summary = self.send(&client, &bodies(run, &transfers), Signals::new()?, &bar, tell).await;

@@ -19,9 +19,9 @@ const EXAMPLES: &str = "Examples:
   paxbank doctor --store redis://127.0.0.1:6379/0 --listen 127.0.0.1:7001 --listen 127.0.0.1:8001";
 
 const NOTES: &str = "\
-Each line is ok, a warning or a problem, with what to do about it. Nothing is changed: no store is taken from a node
-that uses it, and what is in a Redis is not read through, since a node may be writing there (paxbank check does
-that, while the nodes are stopped).
+Each line is ok, a warning or a problem, with what to do about it. No store is taken from a node that uses it, and no
+record is changed: one whose node was killed is made one file again, as its next start would do. What is in a Redis is
+not read through, since a node may be writing there (paxbank check does that, while the nodes are stopped).
 
 Exit status: 0 no problem, 1 at least one, 2 wrong use.";
 

@@ -1,4 +1,4 @@
-//! Stores, and the machine below them. Nothing is changed, and nothing is taken from a node that uses it.
+//! Stores, and the machine below them. No record is changed, and nothing is taken from a node that uses it.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ fn embedded(subject: &str, directory: &Path, findings: &mut Findings) {
     machine::look_at_directory(subject, directory, findings);
     match files(directory) {
         Ok(files) => files.iter().for_each(|path| file(path, findings)),
+        Err(failure) if failure.status == 5 => findings.problem(subject, failure.message, None),
         Err(failure) => findings.warning(subject, failure.message, None),
     }
 }
@@ -178,6 +179,16 @@ mod tests {
         look(&StoreAddress::Redb(directory.path().to_owned()), &mut findings);
         assert!(findings.0.iter().any(|finding| finding.message.contains("there is no store in")), "{findings:?}");
         assert_eq!(directory.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn half_a_store_is_a_problem() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("A.redb.wal"), "").unwrap();
+        let mut findings = Findings::default();
+        look(&StoreAddress::Redb(directory.path().to_owned()), &mut findings);
+        let told = findings.0.iter().find(|finding| finding.level == Level::Problem).unwrap();
+        assert!(told.message.contains("A.redb.wal is there without"), "{findings:?}");
     }
 
     #[test]
