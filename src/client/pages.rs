@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Client;
 use super::error::ClientError;
 use crate::ledger::{Block, Entry};
@@ -34,8 +36,9 @@ impl Client {
         LogPages { client: self.clone(), node, next: Some(Seq(1)), page_within }
     }
 
-    /// The blocks `from` to `to` of the chain of `node` or of any node, up to its end where no `to` is given. The genesis
-    /// is no block. Each page may take `page_within`.
+    /// The blocks `from` to `to` of the chain of `node` or of any node, up to its end where no `to` is given; of one that has
+    /// all that this client was told of, if there is one that answers. The genesis is no block. Each page may take
+    /// `page_within`.
     pub fn chain(&self, node: Option<NodeId>, from: Height, to: Option<Height>, page_within: Duration) -> ChainPages {
         ChainPages { client: self.clone(), node, next: Some(from.max(Height(1))), last: to, height: None, page_within }
     }
@@ -83,8 +86,11 @@ impl ChainPages {
         if from > to {
             return Ok(None);
         }
-        let ask = |_| Ask::Chain { from, to };
-        let (node, told) = self.client.ask(self.node, self.node.is_none(), self.page_within, ask).await?;
+        let ask = Ask::Chain { from, to };
+        let (node, told) = match self.node {
+            Some(node) => self.client.ask(Some(node), false, self.page_within, |_| ask.clone()).await?,
+            None => self.of_any(ask).await?,
+        };
         let Told::Chain { height, blocks } = told else { return Err(self.client.no_answer(node, "its chain")) };
         self.node = Some(node);
         self.height = Some(height);
@@ -101,5 +107,31 @@ impl ChainPages {
         }
         self.next = (next <= to && !blocks.is_empty()).then_some(next);
         Ok(Some(blocks).filter(|blocks| !blocks.is_empty()))
+    }
+
+    /// Asks any node, and where that one is behind what this client was told of, each other one once.
+    async fn of_any(&self, ask: Ask) -> Result<(NodeId, Told), ClientError> {
+        let mut found = self.client.ask(None, true, self.page_within, |_| ask.clone()).await?;
+        let first = found.0;
+        for other in self.client.directory.homes().into_keys().filter(|node| *node != first) {
+            if height_of(&found.1) >= Some(self.client.seen()) {
+                break;
+            }
+            let until = Instant::now() + self.client.options.try_within.min(self.page_within);
+            if let Ok(told) = self.client.try_once(other, until, ask.clone()).await
+                && height_of(&told) > height_of(&found.1)
+            {
+                found = (other, told);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The height of the chain that a page is of.
+fn height_of(told: &Told) -> Option<Height> {
+    match told {
+        Told::Chain { height, .. } => Some(*height),
+        _ => None,
     }
 }

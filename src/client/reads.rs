@@ -51,7 +51,7 @@ enum More {
 }
 
 /// Whether a question is to be asked again.
-enum Again {
+pub(super) enum Again {
     Later,
     Never,
 }
@@ -218,7 +218,7 @@ impl Client {
     }
 
     /// One try to get an answer of `node`; if there is none, whether another try makes sense.
-    async fn try_once(&self, node: NodeId, until: Instant, ask: Ask) -> Result<Told, (ClientError, Again)> {
+    pub(super) async fn try_once(&self, node: NodeId, until: Instant, ask: Ask) -> Result<Told, (ClientError, Again)> {
         let connection = self.directory.connection(Some(node), until).await.map_err(|missing| {
             let again = if missing.for_good { Again::Never } else { Again::Later };
             (ClientError::of(missing.error), again)

@@ -77,6 +77,29 @@ async fn a_settled_balance_is_asked_elsewhere_where_the_home_is_away_and_no_stat
 }
 
 #[tokio::test]
+async fn a_chain_is_that_of_a_node_that_has_all_that_the_client_was_told_of_if_there_is_one() {
+    let mut bank = Bank::new().await;
+    let (short, long) = (chain(1), chain(3));
+    let behind = bank.start("A", move |call| vec![page(&short, call)]);
+    let ahead = bank.start("B", move |call| {
+        let asks_for_balance = matches!(call.ask, Ask::Balance { .. });
+        vec![if asks_for_balance { balance(call, 3) } else { page(&long, call) }]
+    });
+    bank.close("C");
+    let client = client([&behind.address]);
+    let first = async || {
+        let mut pages = client.chain(None, Height(0), None, SHORT);
+        let count = pages.next().await.unwrap().unwrap().len();
+        (pages.node().unwrap(), count)
+    };
+    assert_eq!(first().await, (node("A"), 1), "the client was told of nothing else");
+    client.balance("B".parse().unwrap(), ReadLevel::Local, LONG).await.unwrap();
+    assert_eq!(first().await, (node("B"), 2));
+    drop(ahead);
+    assert_eq!(first().await, (node("A"), 1), "the others are away");
+}
+
+#[tokio::test]
 async fn an_account_that_does_not_exist_is_told_at_once() {
     let mut bank = Bank::new().await;
     let home = bank.start("A", |_| vec![failed(FailureCode::UnknownAccount)]);

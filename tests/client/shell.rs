@@ -20,7 +20,7 @@ fn a_node(bank: &mut Bank) -> Node {
             90 => vec![all(call, &Answer::Refused(refusal()))],
             units => vec![all(call, &approved("A", units, None))],
         },
-        Ask::Open { .. } => vec![all(call, &approved("A", 7, Some(3)))],
+        Ask::Open { .. } => vec![all(call, &approved("A", 7, Some(2)))],
         Ask::Balance { account, .. } if account.name() == "A" => {
             let (account, settled) = (*account, Amount::new(80));
             let told = Balance { account, spendable: Some(settled), settled, height: Height(2), not_heard: [].into() };
@@ -73,7 +73,7 @@ async fn a_script_from_a_pipe_prints_results_and_goes_on_after_a_refusal() {
         "A→B 30  approved as entry A:30",
         "A→B 31  approved as entry A:31",
         "A→B 90  refused: 80 can be spent after block 2",
-        "open x@A  approved as entry A:7, settled in block 3",
+        "open x@A  approved as entry A:7, settled in block 2",
         "A  can spend 80; settled 80 at height 2, says A",
     ];
     assert_eq!((status, &lines[..5], stderr.as_str()), (1, &expected.map(str::to_owned)[..], ""), "{lines:?}");
