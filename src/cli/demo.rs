@@ -29,7 +29,7 @@ use crate::wire::client::State;
 const EXAMPLES: &str = "Examples:
   paxbank demo
   paxbank demo --opening 1000 --keep bank       the stores stay in the directory bank; a second demo goes on with them
-  paxbank demo -c 'A B 30; B C 120; chain'";
+  paxbank demo -c 'A B 30; B C 120; settle; chain'";
 
 const NOTES: &str = "\
 The nodes A, B and C listen for clients on ports of this machine; other terminals join in with the line that is printed. The

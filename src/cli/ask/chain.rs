@@ -62,11 +62,11 @@ impl Blocks {
     /// Prints them page by page.
     pub(super) async fn show(self, client: &Client, layout: Layout) -> Result<Finished, Failure> {
         let Self { node, from, to, within } = self;
-        let genesis = if from == Height(0) { Some(client.genesis(node, within).await?) } else { None };
-        // From the node that told the genesis come the blocks too.
-        let node = node.or(genesis.as_ref().map(|genesis| genesis.node));
         let mut pages = client.chain(node, from, to, within);
         let mut page = pages.next().await?;
+        // From the node that tells the blocks comes the genesis too.
+        let teller = pages.node().or(node);
+        let genesis = if from == Height(0) { Some(client.genesis(teller, within).await?) } else { None };
         let mut listing = Listing::begin(layout, &[], "blocks");
         if let Some(genesis) = genesis {
             listing.item(|| genesis_text(&genesis.told), || genesis_json(&genesis.told));
