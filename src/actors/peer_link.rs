@@ -104,8 +104,9 @@ impl PeerLinkActor {
         }
     }
 
-    /// What a new connection is told. HELLOs on the one that there is pass the outbox; this one leaves at once, so it does not name
-    /// an incarnation that is being written: the peer may vote because it is known, and a crash would forget it (R11).
+    /// What a new connection is told. HELLOs on the one that there is pass the outbox; this one leaves at once, so it does
+    /// not name an incarnation that is being written: the peer may vote because it is known, and a crash would forget it
+    /// (R11).
     fn introduction(&self) -> Hello {
         let mut hello = self.core.hello();
         if !self.outbox.is_empty() {

@@ -24,8 +24,8 @@ pub(super) const LITTLE: usize = 128;
 /// How many transfers wait for their turn. Beyond it a turn is as long as it must be.
 pub(super) const UNDECIDED_MAX: usize = 65_536;
 
-/// Transfers that are not decided yet. Those of one client are in the order in which they came. Of those who ask for much one
-/// has its turn until it has had [`TURN`] or more, and the call that it was at is decided.
+/// Transfers that are not decided yet. Those of one client are in the order in which they came. Of those who ask for much
+/// one has its turn until it has had [`TURN`] or more, and the call that it was at is decided.
 pub(super) struct Turns {
     /// First those who ask for little, then the others; among their like each in the order in which they came.
     clients: VecDeque<Client>,
