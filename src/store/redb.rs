@@ -156,15 +156,19 @@ impl RedbStore {
 
     /// Begins a log, unless there is one.
     fn begin_wal(&mut self) -> Result<(), StoreError> {
-        if self.wal.is_some() {
-            return Ok(());
+        // It is made once: where the database then fails to tell of it, it may have told all the same, and a process that
+        // is killed while it makes another one would leave none.
+        if self.wal.is_none() {
+            let header = WalHeader { store: self.state.store, half_pages: self.half_pages };
+            let wal = self.place.create().and_then(|file| Wal::create(file, header));
+            let wal = wal.map_err(|error| StoreError::NotWritten(format!("{}: {error}", self.wal_name())))?;
+            self.wal = Some(wal);
         }
-        let header = WalHeader { store: self.state.store, half_pages: self.half_pages };
-        let wal = self.place.create().and_then(|file| Wal::create(file, header));
-        let wal = wal.map_err(|error| StoreError::NotWritten(format!("{}: {error}", self.wal_name())))?;
-        let state = WalState { open: true, ..self.state.clone() };
-        self.base.with(StoreError::NotWritten, |open| open.change(|tables| tables.set_wal_state(&state)))?;
-        (self.state, self.wal) = (state, Some(wal));
+        if !self.state.open {
+            let state = WalState { open: true, ..self.state.clone() };
+            self.base.with(StoreError::NotWritten, |open| open.change(|tables| tables.set_wal_state(&state)))?;
+            self.state = state;
+        }
         Ok(())
     }
 

@@ -22,6 +22,10 @@ struct Platters {
     operations: u64,
     /// The number of the operation that fails.
     fails_at: Option<u64>,
+    /// It is done all the same: only its caller hears that it was not.
+    done: bool,
+    /// From this operation on nothing is done: the process was killed.
+    ends_at: Option<u64>,
 }
 
 /// A disk whose clones are the same disk.
@@ -36,10 +40,12 @@ impl FailingFile {
     fn operate<T>(&self, action: impl FnOnce(&mut Platter) -> T) -> Result<T> {
         let mut platters = self.0.0.lock().unwrap();
         platters.operations += 1;
-        if platters.fails_at == Some(platters.operations) {
+        let fails = platters.fails_at == Some(platters.operations);
+        if platters.ends_at.is_some_and(|end| end <= platters.operations) || fails && !platters.done {
             return Err(Error::other("the disk had a fault"));
         }
-        Ok(action(&mut platters.files[self.1]))
+        let done = action(&mut platters.files[self.1]);
+        if fails { Err(Error::other("the disk had a fault, or so it says")) } else { Ok(done) }
     }
 }
 
@@ -84,13 +90,13 @@ fn open(disk: &FailingDisk) -> std::result::Result<RedbStore, StoreError> {
     RedbStore::on_backends("disk", move || database.clone(), WalOn(wal), 3)
 }
 
+/// A step that is repeated as its error allows.
+fn patiently<T>(mut step: impl FnMut() -> std::result::Result<T, StoreError>) -> std::result::Result<T, StoreError> {
+    step().or_else(|error| if error.may_be_retried() { step() } else { Err(error) })
+}
+
 /// The script, each step repeated as its error allows.
 fn live(disk: &FailingDisk) -> std::result::Result<RedbStore, StoreError> {
-    fn patiently<T>(
-        mut step: impl FnMut() -> std::result::Result<T, StoreError>,
-    ) -> std::result::Result<T, StoreError> {
-        step().or_else(|error| if error.may_be_retried() { step() } else { Err(error) })
-    }
     let mut store = open(disk)?;
     let mut journal = patiently(|| recover(&mut store, &options()))?.journal;
     for records in script() {
@@ -125,6 +131,36 @@ fn r13_a_disk_that_fails_once_anywhere_loses_nothing_and_repeats_nothing() {
             Err(error) => panic!("operation {fails_at} failed: {error}"),
         }
     }
+}
+
+#[test]
+fn r13_a_store_that_is_killed_while_it_repeats_what_was_done_already_is_opened_again() {
+    // The operations up to a first start, which makes the log, and up to its end.
+    let start = |disk: &FailingDisk| {
+        let mut store = open(disk)?;
+        let opened = disk.operations();
+        patiently(|| recover(&mut store, &options()))?;
+        Ok::<_, StoreError>([opened, disk.operations()])
+    };
+    let [opened, started] = start(&FailingDisk::default()).unwrap();
+    let mut cut_short = 0;
+    for fails_at in opened + 1..=started {
+        for ends_at in fails_at + 1.. {
+            let disk = FailingDisk::default();
+            *disk.0.lock().unwrap() =
+                Platters { fails_at: Some(fails_at), done: true, ends_at: Some(ends_at), ..Platters::default() };
+            let is_whole = start(&disk).is_ok();
+            let again = FailingDisk::default();
+            again.0.lock().unwrap().files = disk.0.lock().unwrap().files.clone();
+            let next = start(&again);
+            assert!(next.is_ok(), "operation {fails_at} was said to have failed, the end was {ends_at}: {next:?}");
+            if is_whole {
+                break;
+            }
+            cut_short += 1;
+        }
+    }
+    assert!(cut_short > started - opened, "a start that repeats something is cut short in many ways: {cut_short}");
 }
 
 #[test]
