@@ -87,6 +87,9 @@ async fn who_waits_for_a_settlement_that_does_not_come_is_told_what_is_so_far() 
         assert_eq!(client.outcomes(tag, 1).await[&0], Answer::Pending);
     }
     assert_eq!(code_of(&client.ask(balance("A", ReadLevel::Fresh, 0)).await), FailureCode::TimedOut);
+    let Told::Failed(failure) = client.ask(Ask::Settle { within_ms: 100 }).await else { panic!() };
+    assert_eq!(failure.code, FailureCode::TimedOut);
+    assert!(failure.message.contains("2 of 3 nodes must take part, and this one hears nothing of B, C"), "{failure}");
     let Told::Balance(local) = client.ask(balance("A", ReadLevel::Local, 0)).await else { panic!() };
     assert_eq!(local.spendable, Some(Amount::new(95)), "R7: what is cut off goes on approving");
 }

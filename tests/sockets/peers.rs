@@ -218,6 +218,16 @@ async fn a_mistaken_address_disturbs_no_link_that_works() {
 }
 
 #[actix_rt::test]
+async fn a_node_that_is_told_where_clients_are_taken_instead_of_peers_says_so() {
+    let (b, _) = b().await;
+    let peers = [("B", b.client_address().to_string()), ("C", "127.0.0.1:1".to_owned())];
+    let server = Plan::new("A", &["A", "B", "C"]).start(Sockets::new().await, &peers).await;
+    let mut client = Client::greeted(server.client_address()).await;
+    let about_b = |reason: Option<String>| reason.is_some_and(|reason| reason.contains("not its clients"));
+    client.until(|status| about_b(status.reason.clone())).await;
+}
+
+#[actix_rt::test]
 async fn a_port_that_refuses_for_a_while_is_found_again() {
     // Nobody is at B's address until later.
     let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();

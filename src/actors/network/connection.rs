@@ -43,6 +43,8 @@ enum Ended {
     Unreachable(io::Error),
     #[error(transparent)]
     Frame(#[from] FrameError),
+    #[error("what answers is no peer ({0}); it must be where the peer accepts its peers, not its clients")]
+    NoPeer(FrameError),
     #[error("it does not take what is sent to it")]
     Stalled,
     #[error("refused: {0}")]
@@ -60,7 +62,8 @@ impl Ended {
     fn serious(&self) -> bool {
         matches!(
             self,
-            Self::Refused(_)
+            Self::NoPeer(_)
+                | Self::Refused(_)
                 | Self::RefusedByPeer(_)
                 | Self::Frame(FrameError::Malformed(_) | FrameError::TooLong { .. })
         )
@@ -104,7 +107,10 @@ impl Dialler {
         let mut connection = Connection::new(stream, *timing)?;
         let introduction = port.introduce.send(Introduce).await.map_err(|_| Ended::Stopping)?;
         connection.send(&introduction.hello.into()).await?;
-        let hello = connection.read_hello().await?;
+        let hello = connection.read_hello().await.map_err(|ended| match ended {
+            Ended::Frame(error @ (FrameError::Malformed(_) | FrameError::TooLong { .. })) => Ended::NoPeer(error),
+            ended => ended,
+        })?;
         let introduction = port.introduced.send(Introduced(hello.clone())).await.map_err(|_| Ended::Stopping)?;
         if let Some(refusal) = introduction.refusal {
             return Err(connection.refuse(refusal.to_string()).await);

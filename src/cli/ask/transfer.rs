@@ -123,7 +123,10 @@ pub(super) fn finished(
         Outcome::Refused(reason) => {
             if let Reason::UnknownAccount { account, .. } = reason {
                 let program = if typed == Typed::CommandLine { "paxbank " } else { "" };
-                human.push_str(&format!("\nTo open that account: {program}open {account}"));
+                human.push_str(&format!(
+                    "\nTo open that account: {program}open {account} (one that was opened can be used once a block has \
+                     settled it)"
+                ));
             }
             1
         }
