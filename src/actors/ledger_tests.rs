@@ -10,8 +10,8 @@ use super::super::probe::{Probes, Seen, ballot, bank, block, chain, from, genesi
 use super::*;
 use crate::effect::{HaltReason, Record, Urgency};
 use crate::ledger::{
-    Approval, Bank, Block, Candidate, EntryFault, HomeLimits, HomeStart, LogOffer, Memory, Operation, Reason, Refusal,
-    Request, SettledAt, Value, Wait,
+    Approval, Bank, Block, Candidate, EntryFault, Genesis, HomeLimits, HomeStart, LogOffer, Memory, Operation, Reason,
+    Refusal, Request, SettledAt, Value, Wait,
 };
 use crate::paxos::{CollectionOutcome, KnownOfYou, PrepareView};
 use crate::types::{Amount, CollectionNumber};
@@ -22,6 +22,10 @@ const SLACK: Duration = Duration::from_millis(100);
 
 /// The ledger of A at genesis, ready, with two to hear of applied blocks.
 fn ledger_with(probes: &Probes, settle_age: Option<Duration>) -> Addr<LedgerActor> {
+    ledger_of(probes, &genesis(), settle_age)
+}
+
+pub(super) fn ledger_of(probes: &Probes, genesis: &Genesis, settle_age: Option<Duration>) -> Addr<LedgerActor> {
     let ports = LedgerPorts {
         persistence: probes.role(),
         acceptor: probes.role(),
@@ -33,7 +37,7 @@ fn ledger_with(probes: &Probes, settle_age: Option<Duration>) -> Addr<LedgerActo
     let limits = HomeLimits { settle_at_entries: None, ..HomeLimits::default() };
     let memory = Memory::new(limits.ids_remembered_max);
     let start =
-        HomeStart { bank: Bank::new(&genesis()), log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
+        HomeStart { bank: Bank::new(genesis), log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
     let home = Home::new(node("A"), 2, limits, start).unwrap();
     let ledger =
         LedgerActor::create(|ctx| LedgerActor::new(node("A"), home, ports, ctx.address().recipient(), settle_age));

@@ -9,6 +9,7 @@ mod limits;
 mod open;
 mod saving;
 mod step;
+mod tracing;
 mod unanswered;
 mod waiting;
 
@@ -30,6 +31,7 @@ use crate::types::{AccountId, Amount, Hash, Height, NodeId, Seq, TransferId};
 use ends::{Beside, Ends};
 pub use limits::HomeLimits;
 use step::Step;
+pub use tracing::Tracing;
 use unanswered::Unanswered;
 
 /// A point in the order in which requests were parked. A collection that began at a mark began after all of them (R9).

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ledger::{Action, Genesis, Reason, Run};
+use crate::ledger::{Action, Genesis, Reason, Run, Trace};
 
 pub(super) fn node(name: &str) -> NodeId {
     name.parse().unwrap()
@@ -38,6 +38,12 @@ pub(super) fn ticket(index: u32) -> Ticket {
 
 pub(super) fn submit(home: &mut Home, request: Request) -> Vec<Effect<HomeAction>> {
     home.submit([(ticket(0), request)])
+}
+
+/// All that a home knows of an id.
+pub(super) fn traces(home: &Home, id: u128) -> Vec<Trace> {
+    let mut tracing = home.trace(id.into());
+    std::iter::repeat_with(|| home.go_on_tracing(&mut tracing)).find_map(|found| found).unwrap()
 }
 
 pub(super) fn answer(effects: &[Effect<HomeAction>]) -> Option<&Answer> {

@@ -1,6 +1,7 @@
 //! Exactly once: what was answered to which id, within bounds that one client cannot exhaust for another (R10).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::accounts::{Accounts, Place};
 use super::aside::Aside;
@@ -141,14 +142,29 @@ impl Memory {
         }
     }
 
-    /// All that is remembered of an id, with the accounts that it was used with.
-    pub fn find(&self, existing: &Existing, id: TransferId) -> impl Iterator<Item = (AccountId, Content, Outcome)> {
-        let shared =
+    /// What is remembered of an id that was used with accounts that do not exist.
+    pub fn find_shared(&self, id: TransferId) -> impl Iterator<Item = (AccountId, Content, Outcome)> {
+        let others =
             self.shared.others().range((id, AccountId::FIRST)..).take_while(move |((found, _), _)| *found == id);
-        let shared = shared.map(|((_, from), (content, outcome))| (*from, *content, outcome.clone()));
-        let own =
-            self.shelves.iter().filter_map(move |(from, shelf)| Some((*from, shelf.get(&(id, *from), existing)?)));
-        shared.chain(own.map(|(from, (content, outcome))| (from, content, outcome)))
+        others.map(|((_, from), (content, outcome))| (*from, *content, outcome.clone()))
+    }
+
+    /// What is remembered of an id that was used with some of the accounts that exist, by the order in which they were
+    /// first used: there are [`Memory::accounts_len`].
+    pub fn find_among(
+        &self,
+        existing: &Existing,
+        id: TransferId,
+        accounts: Range<usize>,
+    ) -> impl Iterator<Item = (AccountId, Content, Outcome)> {
+        let shelves = accounts.map_while(|number| self.shelves.nth(number));
+        let known = shelves.filter_map(move |(from, shelf)| Some((from, shelf.get(&(id, from), existing)?)));
+        known.map(|(from, (content, outcome))| (from, content, outcome))
+    }
+
+    /// Of how many accounts that exist anything is, or was, remembered.
+    pub fn accounts_len(&self) -> usize {
+        self.shelves.len()
     }
 
     /// Shows the approvals up to `seq`, of which none may be unsettled: those of accounts that exist. In no order. It goes

@@ -174,8 +174,12 @@ fn assert_consistent(memory: &Memory) {
         };
         assert_eq!(record.all.0.iter().filter(is_live).collect::<BTreeSet<_>>().len(), record.live, "in {number}");
     }
-    let refused = (0..100u64).flat_map(|id| memory.find(&existing(), u128::from(id).into()).collect::<Vec<_>>());
-    let refused = refused.filter(|(_, _, outcome)| matches!(outcome, Outcome::Refused(..))).count();
+    let existing = existing();
+    let found = |id: u128| {
+        let own = memory.find_among(&existing, id.into(), 0..memory.accounts_len());
+        memory.find_shared(id.into()).chain(own).collect::<Vec<_>>()
+    };
+    let refused = (0..100).flat_map(found).filter(|(_, _, outcome)| matches!(outcome, Outcome::Refused(..))).count();
     let live: usize = memory.records.values().map(|record| record.live).sum();
     assert_eq!((refused, refused), (live, memory.refused), "each refusal is live in one record");
 }

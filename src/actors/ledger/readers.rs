@@ -1,14 +1,16 @@
 //! Who reads at the Ledger without deciding anything. Every answer waits until what it tells is durable (R3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use actix::{Context, Handler};
 use tokio::sync::oneshot;
 
 use super::{Held, LedgerActor};
 use crate::actors::message::{AccountView, Collect, Collected, ReadAccount, ReadLog, ReadTrace};
+use crate::actors::task::next_turn;
 use crate::effect::Effect;
-use crate::ledger::Ticket;
+use crate::ledger::home::Tracing;
+use crate::ledger::{Ticket, Trace};
 
 /// More readers than this are turned away while a store does not answer: they ask again.
 const HELD_MAX: usize = 1_024;
@@ -21,6 +23,8 @@ const BATCH: u64 = 0;
 pub(super) struct Readers {
     pub(super) held: usize,
     collecting: BTreeMap<u32, oneshot::Sender<Collected>>,
+    /// Ids that are looked for, one after the other.
+    tracing: VecDeque<(Tracing, oneshot::Sender<Vec<Trace>>)>,
     last: u32,
 }
 
@@ -42,6 +46,21 @@ impl LedgerActor {
         let tell = Box::new(move || drop(reply_to.send(answer)));
         let free = self.outbox.push([Effect::Act(Held::Tell(tell))]);
         self.act(free);
+    }
+
+    /// Looks for the first of the ids, and lets everybody else be heard in between.
+    fn go_on_tracing(&mut self, ctx: &mut Context<Self>) {
+        let waiting = &mut self.readers.tracing;
+        waiting.retain(|(_, reply_to)| !reply_to.is_closed());
+        let Some((tracing, _)) = waiting.front_mut() else { return };
+        if let Some(traces) = self.core.go_on_tracing(tracing)
+            && let Some((_, reply_to)) = waiting.pop_front()
+        {
+            self.tell_reader(reply_to, traces);
+        }
+        if !self.readers.tracing.is_empty() {
+            next_turn(ctx, Self::go_on_tracing);
+        }
     }
 }
 
@@ -67,9 +86,14 @@ impl Handler<ReadLog> for LedgerActor {
 impl Handler<ReadTrace> for LedgerActor {
     type Result = ();
 
-    fn handle(&mut self, ReadTrace { id, reply_to }: ReadTrace, _: &mut Context<Self>) {
-        let traces = self.core.trace(id);
-        self.tell_reader(reply_to, traces);
+    fn handle(&mut self, ReadTrace { id, reply_to }: ReadTrace, ctx: &mut Context<Self>) {
+        if self.readers.tracing.len() >= HELD_MAX {
+            return;
+        }
+        self.readers.tracing.push_back((self.core.trace(id), reply_to));
+        if self.readers.tracing.len() == 1 {
+            self.go_on_tracing(ctx);
+        }
     }
 }
 

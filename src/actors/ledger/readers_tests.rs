@@ -2,12 +2,12 @@ use std::collections::BTreeSet;
 
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::super::tests::{approved, done, ledger, log, stop_waiting, submit};
+use super::super::tests::{approved, done, ledger, ledger_of, log, stop_waiting, submit};
 use super::*;
-use crate::actors::message::{Answers, Settle};
+use crate::actors::message::{Answers, Settle, Submit};
 use crate::actors::probe::{Probes, node, transfer};
-use crate::ledger::{Answer, Verdict};
-use crate::types::{Amount, Height, Seq};
+use crate::ledger::{Answer, Genesis, Request, Verdict, Wait};
+use crate::types::{AccountId, Amount, Height, Seq};
 
 #[actix_rt::test]
 async fn r3_readers_hear_of_nothing_that_is_not_durable() {
@@ -67,4 +67,33 @@ async fn a_client_that_waits_no_longer_is_answered_and_its_request_is_decided_al
     ledger.do_send(done(1, Some(BTreeSet::new())));
     let seen = probes.seen().await;
     assert_eq!(seen.len(), 1, "the refusal is written, and told to nobody: {seen:?}");
+}
+
+#[actix_rt::test]
+async fn others_are_heard_while_an_id_is_looked_for_among_many_accounts() {
+    const COUNT: u64 = 10_000;
+    let probes = Probes::start();
+    let customer = |number: u64| -> AccountId { format!("c{number}@A").parse().unwrap() };
+    let opening = (0..COUNT).map(|number| (customer(number), Amount::new(9)));
+    let ledger = ledger_of(&probes, &Genesis::new([node("A")], opening).unwrap(), None);
+    for first in (0..COUNT).step_by(100) {
+        let id = |number| if number == COUNT - 1 { 1.into() } else { 2.into() };
+        let request = |number| {
+            let (from, to, amount) = (customer(number), customer((number + 1) % COUNT), Amount::new(1));
+            (number, Request { id: id(number), from, to, amount, wait: Wait::Local })
+        };
+        let requests = (first..first + 100).map(request).collect();
+        ledger.do_send(Submit { requests, reply_to: probes.role() });
+    }
+    probes.seen().await.iter().for_each(|_| probes.durable());
+    let [(first, mut one), (second, mut other)] = [oneshot::channel(), oneshot::channel()];
+    let ((gone, _), (account, mut view)) = (oneshot::channel(), oneshot::channel());
+    ledger.do_send(ReadTrace { id: 1.into(), reply_to: first });
+    ledger.do_send(ReadTrace { id: 3.into(), reply_to: gone });
+    ledger.do_send(ReadTrace { id: 2.into(), reply_to: second });
+    ledger.send(ReadAccount { account: customer(0), reply_to: account }).await.unwrap();
+    assert!(view.try_recv().is_ok() && one.try_recv().is_err(), "there is more to look through");
+    assert_eq!(one.await.unwrap().iter().map(|trace| trace.from).collect::<Vec<_>>(), [customer(COUNT - 1)]);
+    assert_eq!(other.try_recv(), Err(TryRecvError::Empty), "one after the other");
+    assert_eq!(other.await.unwrap().len() as u64, COUNT - 1);
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::super::tests::{answer, approved, block, home, home_with, node, request, start, submit, ticket};
+use super::super::tests::{answer, approved, block, home, home_with, node, request, start, submit, ticket, traces};
 use super::*;
 use crate::ledger::{Approval, Genesis, HomeLimits, Request, Run, Verdict, Wait};
 use crate::store::{Disk, Journal, MemoryStore, RecoverOptions, Recovered, Store, recover};
@@ -329,12 +329,12 @@ fn an_opening_is_traced_as_what_it_is() {
     open(&mut home, opening(1, "new@A"));
     open(&mut home, opening(2, "A"));
     submit(&mut home, request(1, "B", 5));
-    let traces: BTreeMap<_, _> = home.trace(1.into()).into_iter().map(|trace| (trace.from, trace)).collect();
-    let new = &traces[&account("new@A")];
+    let by_account: BTreeMap<_, _> = traces(&home, 1).into_iter().map(|trace| (trace.from, trace)).collect();
+    let new = &by_account[&account("new@A")];
     assert_eq!((new.to, new.amount, new.opens()), (account("new@A"), Amount::ZERO, Some(account("new@A"))));
     assert_eq!(new.verdict, Verdict::Approved(Approval { origin: node("A"), seq: Seq(1), height: None }));
-    assert_eq!(traces[&account("A")].opens(), None);
-    let refused = &home.trace(2.into())[0];
+    assert_eq!(by_account[&account("A")].opens(), None);
+    let refused = &traces(&home, 2)[0];
     assert_eq!(refused.opens(), Some(account("A")));
     assert!(matches!(refused.verdict, Verdict::Refused(Reason::AccountExists { .. })));
 }

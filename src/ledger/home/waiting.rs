@@ -1,15 +1,13 @@
-//! Those who wait at a home: for a collection to end, or no longer for their transfers; and what a home can tell of an id
-//! and of its log.
+//! Those who wait at a home: for a collection to end, or no longer for their transfers; and what a home can tell of its log.
 
 use std::collections::BTreeSet;
 
 use super::unanswered::Place;
 use super::{Home, HomeAction, Mark, Step};
 use crate::effect::Effect;
-use crate::ledger::outcome::Outcome;
-use crate::ledger::request::{Answer, Ticket, Trace, Verdict};
+use crate::ledger::request::{Answer, Ticket};
 use crate::ledger::{Entry, Operation};
-use crate::types::{NodeId, Seq, TransferId};
+use crate::types::{NodeId, Seq};
 
 impl Home {
     /// A collection that began at mark `began` is over, and whatever it settled is applied. `not_heard` is `None`
@@ -92,26 +90,6 @@ impl Home {
     /// How many outcomes are remembered.
     pub fn remembered_len(&self) -> usize {
         self.memory.len()
-    }
-
-    /// What this home knows of an id, for each debit account that it was used with.
-    pub fn trace(&self, id: TransferId) -> Vec<Trace> {
-        let parked = self.parked.values().map(|parked| &parked.request).filter(|request| request.id == id);
-        let in_flight = parked.map(|request| Trace {
-            id,
-            from: request.from,
-            to: request.to,
-            amount: request.amount,
-            verdict: Verdict::Pending,
-        });
-        let decided = self.memory.find(self.bank.balances(), id).map(|(from, content, outcome)| {
-            let verdict = match outcome {
-                Outcome::Approved(seq) => Verdict::Approved(self.approval(seq)),
-                Outcome::Refused(reason, _) => Verdict::Refused(*reason),
-            };
-            Trace { id, from, to: content.to(), amount: content.amount(), verdict }
-        });
-        in_flight.chain(decided).collect()
     }
 
     /// The unsettled entries from `from` on, at most `count` of them.

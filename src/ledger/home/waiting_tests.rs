@@ -1,8 +1,8 @@
 use super::super::tests::{answer, approved, block, from_b, home, home_with, node, request, submit, ticket};
 use super::*;
 use crate::ledger::home::HomeLimits;
-use crate::ledger::{Approval, Reason, Request, Wait};
-use crate::types::{Amount, Height};
+use crate::ledger::{Request, Wait};
+use crate::types::Height;
 
 #[test]
 fn a_client_that_waits_no_longer_is_told_what_is_so_far() {
@@ -49,23 +49,6 @@ fn r9_who_waits_for_a_collection_hears_of_one_that_began_later_and_left_nothing_
     assert_eq!(home.collection_done(2, None), [Effect::Act(HomeAction::Settle(2))]);
     home.stop_collecting(ticket(1));
     assert_eq!(home.collection_done(2, Some(&nobody)), []);
-}
-
-#[test]
-fn an_id_is_traced_wherever_it_was_used() {
-    let mut home = home();
-    let _ = home.submit([(ticket(0), request(7, "B", 10)), (ticket(1), request(8, "B", 500))]);
-    let _ = home.submit([(ticket(2), request(9, "nobody@B", 1))]);
-    let verdicts = |id: u128| home.trace(id.into()).into_iter().map(|trace| trace.verdict).collect::<Vec<_>>();
-    let approval = Approval { origin: node("A"), seq: Seq(1), height: None };
-    assert_eq!(verdicts(7), [Verdict::Approved(approval)]);
-    for (id, amount) in [(7, 10), (8, 500)] {
-        let trace = home.trace(id.into()).remove(0);
-        assert_eq!((trace.to, trace.amount), ("B".parse().unwrap(), Amount::new(amount)));
-    }
-    assert_eq!(verdicts(8), [Verdict::Pending]);
-    assert!(matches!(verdicts(9)[..], [Verdict::Refused(Reason::UnknownAccount { .. })]));
-    assert_eq!(verdicts(10), []);
 }
 
 #[test]
