@@ -12,7 +12,7 @@ use super::error::{ClientError, NodeError};
 use super::{Client, millis, moment_after};
 use crate::ledger::{Genesis, Trace, Verdict};
 use crate::types::{AccountId, Height, NodeId, TransferId};
-use crate::wire::client::{Ask, Balance, ReadLevel, Told};
+use crate::wire::client::{Ask, Balance, GenesisPage, ReadLevel, Told};
 
 /// What a node told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +81,33 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn genesis(&self, node: Option<NodeId>, deadline: Duration) -> Result<Heard<Genesis>, ClientError> {
-        let (node, told) = self.ask(node, node.is_none(), deadline, |_| Ask::Genesis).await?;
-        let Told::Genesis(told) = told else { return Err(self.no_answer(node, "the genesis")) };
-        if Some(told.id()) != self.cluster() {
-            return Err(self.no_answer(node, "the genesis of its bank"));
-        }
+        let until = moment_after(Instant::now(), deadline);
+        let (node, told) = self.ask(node, node.is_none(), deadline, |_| Ask::Genesis { after: None }).await?;
+        let Told::Genesis(first) = told else { return Err(self.no_answer(node, "the genesis")) };
+        let told = self.whole_genesis(node, first, until).await?;
         Ok(Heard { node, told })
+    }
+
+    /// The genesis of which a node told the first page.
+    async fn whole_genesis(
+        &self,
+        node: NodeId,
+        mut pages: GenesisPage,
+        until: Instant,
+    ) -> Result<Genesis, ClientError> {
+        while !pages.is_whole() {
+            let after = pages.last();
+            let (_, told) = self
+                .ask(Some(node), false, until.saturating_duration_since(Instant::now()), |_| Ask::Genesis { after })
+                .await?;
+            let Told::Genesis(next) = told else { return Err(self.no_answer(node, "the genesis")) };
+            if !pages.add(next) {
+                return Err(self.no_answer(node, "the next page of the genesis"));
+            }
+        }
+        let genesis = Genesis::new(pages.nodes, pages.opening).ok();
+        let genesis = genesis.filter(|genesis| Some(genesis.id()) == self.cluster());
+        genesis.ok_or_else(|| self.no_answer(node, "the genesis of its bank"))
     }
 
     /// Settles now what is unsettled. Told are the height after that, and the nodes whose entries were not in it.
@@ -115,15 +136,22 @@ impl Client {
     ) -> Result<(BTreeMap<NodeId, Genesis>, BTreeMap<NodeId, ClientError>), ClientError> {
         let until = moment_after(Instant::now(), deadline);
         let nodes = self.nodes(deadline).await?;
-        let mut told = BTreeMap::new();
-        let not_heard = self.ask_each(nodes.into_keys(), until, Ask::Genesis, |node, answer| match answer {
-            Told::Genesis(genesis) if Some(genesis.id()) == self.cluster() => {
-                told.insert(node, genesis);
+        let mut first_pages = BTreeMap::new();
+        let ask = Ask::Genesis { after: None };
+        let not_heard = self.ask_each(nodes.into_keys(), until, ask, |node, answer| match answer {
+            Told::Genesis(page) => {
+                first_pages.insert(node, page);
                 Ok(More::Needed)
             }
-            _ => Err(self.no_answer(node, "the genesis of its bank")),
+            _ => Err(self.no_answer(node, "the genesis")),
         });
-        let not_heard = not_heard.await;
+        let (mut told, mut not_heard) = (BTreeMap::new(), not_heard.await);
+        for (node, first) in first_pages {
+            match self.whole_genesis(node, first, until).await {
+                Ok(genesis) => drop(told.insert(node, genesis)),
+                Err(error) => drop(not_heard.insert(node, error)),
+            }
+        }
         Ok((told, not_heard))
     }
 

@@ -12,8 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::frame::FrameLimits;
+pub use super::genesis::{GENESIS_PAGE_MAX, GenesisPage};
 pub use super::outcome::Outcome;
-use crate::ledger::{Block, Entry, Genesis, Operation, Request, Trace, Wait};
+use crate::ledger::{Block, Entry, Operation, Request, Trace, Wait};
 use crate::text;
 use crate::types::{AccountId, Amount, Ballot, Hash, Height, NodeId, Seq, TransferId};
 
@@ -103,7 +104,10 @@ pub enum Ask {
         to: Height,
     },
     /// What the bank started from. Answered by [`Told::Genesis`].
-    Genesis,
+    Genesis {
+        /// The accounts behind this one; the first ones where it is `None`.
+        after: Option<AccountId>,
+    },
     /// A settlement now. Answered by [`Told::Settled`].
     Settle {
         /// For how long it may take, in milliseconds.
@@ -183,8 +187,8 @@ pub enum Told {
         /// The blocks, in height order, without a gap.
         blocks: Vec<Arc<Block>>,
     },
-    /// To [`Ask::Genesis`].
-    Genesis(Genesis),
+    /// To [`Ask::Genesis`]: at most [`GENESIS_PAGE_MAX`] accounts.
+    Genesis(GenesisPage),
     /// To [`Ask::Settle`].
     Settled {
         /// The height after it.

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod frame;
+mod genesis;
 mod outcome;
 
 pub use frame::{FrameError, FrameLimits, read_frame, write_frame};

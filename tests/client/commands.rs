@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use paxos_banking::ledger::{Answer, Approval, Reason, Trace, Verdict};
 use paxos_banking::types::{Amount, Height, Seq};
-use paxos_banking::wire::client::{Ask, Balance, Call, FailureCode, LogEntry, Told};
+use paxos_banking::wire::client::{Ask, Balance, Call, FailureCode, GenesisPage, LogEntry, Told};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -96,7 +96,7 @@ async fn what_cannot_be_written_is_status_2_where_a_command_only_tells_and_else_
     let (mut bank, full) = (Bank::new().await, || Stdio::from(std::fs::File::create("/dev/full").unwrap()));
     let node = bank.start("A", move |call| match &call.ask {
         Ask::Transfers { .. } => vec![all(call, &approved("A", 1, None))],
-        Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis()))],
+        Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(&genesis(), *after)))],
         _ => vec![page(&blocks, call)],
     });
     for (arguments, expected) in [
@@ -476,7 +476,7 @@ async fn chains_and_logs_of_many_pages_are_one_json_value_also_where_a_page_is_m
     let script = move |broken: bool| {
         let (served, genesis) = (served.clone(), genesis.clone());
         move |call: &Call| match call.ask {
-            Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+            Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(&genesis, after)))],
             Ask::Log { from } => {
                 let seqs = [3, 4, 7].into_iter().map(Seq).filter(|seq| *seq >= from).take(2);
                 vec![Act::Tell(Told::Log(seqs.map(|seq| LogEntry(seq, operation(seq.0))).collect()))]
@@ -561,7 +561,7 @@ async fn verify_waits_once_for_all_silent_nodes_and_names_where_each_may_be() {
     welcome.homes.insert(node("B"), None);
     welcome.homes.insert(node("C"), None);
     let a = bank.start_as("A", welcome, move |call| match call.ask {
-        Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+        Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(&genesis, after)))],
         _ => vec![page(&blocks, call)],
     });
     let nodes = [a.address.as_str(), &b, &c].join(",");
@@ -581,7 +581,7 @@ async fn verify_finds_two_histories_and_damage_and_names_who_was_not_heard() {
     let serve = |genesis: &paxos_banking::ledger::Genesis, blocks: &[std::sync::Arc<paxos_banking::ledger::Block>]| {
         let (genesis, blocks) = (genesis.clone(), blocks.to_vec());
         move |call: &Call| match call.ask {
-            Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+            Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(&genesis, after)))],
             _ => vec![page(&blocks, call)],
         }
     };

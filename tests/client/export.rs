@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use paxos_banking::ledger::{Block, Genesis};
 use paxos_banking::types::Height;
-use paxos_banking::wire::client::{Ask, Call, FailureCode, Told};
+use paxos_banking::wire::client::{Ask, Call, FailureCode, GenesisPage, Told};
 use serde_json::json;
 
 use crate::commands::{json_of, paxbank, text_of};
@@ -31,7 +31,7 @@ pub fn answer(
             status.height = Height(blocks.len() as u64);
             vec![Act::Tell(Told::Status(status))]
         }
-        Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+        Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(&genesis, after)))],
         _ => vec![page(blocks, call)],
     }
 }

@@ -1,12 +1,13 @@
 //! Questions: where they are asked, and how their answers are put together.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use paxos_banking::client::{Balance, ClientError, ReadLevel, State};
 use paxos_banking::ledger::{Action, Approval, Bank as Ledger, Block, Operation, Reason, Run, Trace, Verdict};
 use paxos_banking::types::{Amount, Height, Seq};
-use paxos_banking::wire::client::{Ask, Call, FailureCode, LogEntry, Told};
+use paxos_banking::wire::client::{Ask, Call, FailureCode, GENESIS_PAGE_MAX, GenesisPage, LogEntry, Told};
 use tokio::time::Instant;
 
 use crate::node::{Act, Bank, client, failed, genesis, node};
@@ -236,8 +237,35 @@ async fn a_genesis_that_is_not_that_of_the_bank_is_no_answer() {
     let mut bank = Bank::new().await;
     let other = paxos_banking::ledger::Genesis::with_equal_openings([node("A")], Amount::new(1)).unwrap();
     let mut own = Some(bank.genesis.clone());
-    let home = bank.start("A", move |_| vec![Act::Tell(Told::Genesis(own.take().unwrap_or(other.clone())))]);
+    let home = bank.start("A", move |_| {
+        let told = own.take().unwrap_or(other.clone());
+        vec![Act::Tell(Told::Genesis(GenesisPage::of(&told, None)))]
+    });
     let client = client([&home.address]);
     assert_eq!(client.genesis(None, LONG).await.unwrap().told, genesis());
     assert_eq!(client.genesis(None, LONG).await.unwrap_err().code(), "garbled");
+}
+
+#[tokio::test]
+async fn a_genesis_with_more_accounts_than_a_reply_holds_is_put_together_and_one_that_has_no_end_is_no_answer() {
+    let names = (0..2 * GENESIS_PAGE_MAX + 5).map(|number| (format!("c{number}@A").parse().unwrap(), Amount::new(1)));
+    let genesis = paxos_banking::ledger::Genesis::new(["A", "B", "C"].map(node), names).unwrap();
+    let mut bank = Bank::new().await;
+    bank.genesis = genesis.clone();
+    let (told, pages) = (genesis.clone(), Arc::new(AtomicUsize::new(0)));
+    let asked = pages.clone();
+    let whole = bank.start("A", move |call| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        let Ask::Genesis { after } = call.ask else { panic!("{call:?}") };
+        vec![Act::Tell(Told::Genesis(GenesisPage::of(&told, after)))]
+    });
+    let client_a = client([&whole.address]);
+    assert_eq!(client_a.genesis(None, LONG).await.unwrap().told, genesis);
+    assert_eq!(pages.load(Ordering::Relaxed), 3);
+    // It has one account more than it ever tells, and begins again and again.
+    let endless = bank.start("B", move |_| {
+        let page = GenesisPage { accounts: u64::MAX, ..GenesisPage::of(&genesis, None) };
+        vec![Act::Tell(Told::Genesis(page))]
+    });
+    assert_eq!(client([&endless.address]).genesis(None, LONG).await.unwrap_err().code(), "garbled");
 }

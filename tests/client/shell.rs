@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use paxos_banking::ledger::{Answer, Reason};
 use paxos_banking::types::{Amount, Height, Seq};
-use paxos_banking::wire::client::{Ask, Balance, FailureCode, LogEntry, Told};
+use paxos_banking::wire::client::{Ask, Balance, FailureCode, GenesisPage, LogEntry, Told};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -29,7 +29,7 @@ fn a_node(bank: &mut Bank) -> Node {
         Ask::Balance { .. } => vec![failed(FailureCode::UnknownAccount)],
         Ask::Log { from } if *from <= Seq(1) => vec![Act::Tell(Told::Log(vec![LogEntry(Seq(1), operation(1))]))],
         Ask::Log { .. } => vec![Act::Tell(Told::Log(vec![]))],
-        Ask::Genesis => vec![Act::Tell(Told::Genesis(genesis.clone()))],
+        Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(&genesis, *after)))],
         Ask::Settle { .. } => vec![Act::Tell(Told::Settled { height: Height(2), not_heard: [].into() })],
         _ => vec![page(&blocks, call)],
     })

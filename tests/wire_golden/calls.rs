@@ -5,8 +5,8 @@ use std::sync::Arc;
 use paxos_banking::ledger::{Answer, Approval, Operation, Reason, Trace, Verdict, Wait};
 use paxos_banking::types::{Amount, Height, Seq};
 use paxos_banking::wire::client::{
-    Ask, Balance, CLIENT_PROTOCOL_VERSION, Call, Failure, FailureCode, LogEntry, Outcome, ReadLevel, Reply, State,
-    Status, Told, Transfer, Welcome,
+    Ask, Balance, CLIENT_PROTOCOL_VERSION, Call, Failure, FailureCode, GenesisPage, LogEntry, Outcome, ReadLevel,
+    Reply, State, Status, Told, Transfer, Welcome,
 };
 
 use crate::example::{Example, every_variant};
@@ -34,7 +34,7 @@ fn asks() -> Vec<Example> {
         },
         Log: "call.log" => Ask::Log { from: Seq(1) },
         Chain: "call.chain" => Ask::Chain { from: Height(1), to: Height(300) },
-        Genesis: "call.genesis" => Ask::Genesis,
+        Genesis: "call.genesis" => Ask::Genesis { after: Some(account("A")) },
         Settle: "call.settle" => Ask::Settle { within_ms: 10_000 },
         Status: "call.status" => Ask::Status,
     })
@@ -96,7 +96,7 @@ fn replies() -> Vec<Example> {
         Balance: "reply.balance" => Told::Balance(balance),
         Log: "reply.log" => Told::Log(vec![LogEntry(Seq(1), transfer('V', "A", "B", 60))]),
         Chain: "reply.chain" => Told::Chain { height: Height(1), blocks: vec![Arc::new(block_1())] },
-        Genesis: "reply.genesis" => Told::Genesis(genesis()),
+        Genesis: "reply.genesis" => Told::Genesis(GenesisPage::of(&genesis(), Some(account("A")))),
         Settled: "reply.settled" => Told::Settled { height: Height(1), not_heard: [node("B"), node("C")].into() },
         Status: "reply.status" => Told::Status(status()),
         Failed: "reply.failed" => Told::Failed(not_ready),

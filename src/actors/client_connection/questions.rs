@@ -18,8 +18,8 @@ use crate::paxos::BlocksRequest;
 use crate::store::Head;
 use crate::types::{AccountId, Height, NodeId, Seq, TransferId};
 use crate::wire::client::{
-    Ask, Balance, CHAIN_PAGE_BYTES, CLIENT_PROTOCOL_VERSION, Failure, FailureCode, LOG_PAGE_MAX, LogEntry, ReadLevel,
-    Reply, State, Status, Told, Welcome,
+    Ask, Balance, CHAIN_PAGE_BYTES, CLIENT_PROTOCOL_VERSION, Failure, FailureCode, GenesisPage, LOG_PAGE_MAX, LogEntry,
+    ReadLevel, Reply, State, Status, Told, Welcome,
 };
 use crate::wire::frame::frame_of;
 use crate::wire::wall_clock_ms;
@@ -71,7 +71,7 @@ impl Service {
         match ask {
             Ask::Hello { .. } => self.welcome().await,
             Ask::Status => self.status().await.map(Told::Status),
-            Ask::Genesis => Ok(Told::Genesis((*self.genesis).clone())),
+            Ask::Genesis { after } => Ok(Told::Genesis(GenesisPage::of(&self.genesis, after))),
             Ask::Log { from } => self.log(from).await,
             Ask::Chain { from, to } => self.chain(from, to).await,
             Ask::Trace { id } => timeout(SEARCH, self.trace(id)).await.unwrap_or_else(|_| Err(timed_out())),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use paxos_banking::ledger::{Answer, Approval, Trace, Verdict};
 use paxos_banking::types::NodeId;
 use paxos_banking::wire::client::{
-    Ask, Balance, Call, Failure, FailureCode, LogEntry, Outcome, ReadLevel, Reply, State, Status, Told, Transfer,
-    Welcome,
+    Ask, Balance, Call, Failure, FailureCode, GenesisPage, LogEntry, Outcome, ReadLevel, Reply, State, Status, Told,
+    Transfer, Welcome,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -43,7 +43,7 @@ pub fn call() -> impl Strategy<Value = Call> {
         }),
         seq().prop_map(|from| Ask::Log { from }),
         (height(), height()).prop_map(|(from, to)| Ask::Chain { from, to }),
-        Just(Ask::Genesis),
+        option::of(account()).prop_map(|after| Ask::Genesis { after }),
         number().prop_map(|within_ms| Ask::Settle { within_ms }),
         Just(Ask::Status),
     ];
@@ -61,7 +61,7 @@ pub fn reply() -> impl Strategy<Value = Reply> {
         balance().prop_map(Told::Balance),
         vec(entry, 0..4).prop_map(Told::Log),
         (height(), vec(block(), 0..3)).prop_map(|(height, blocks)| Told::Chain { height, blocks }),
-        genesis().prop_map(Told::Genesis),
+        (genesis(), option::of(account())).prop_map(|(genesis, after)| Told::Genesis(GenesisPage::of(&genesis, after))),
         (height(), nodes()).prop_map(|(height, not_heard)| Told::Settled { height, not_heard }),
         status().prop_map(Told::Status),
         failure().prop_map(Told::Failed),
