@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{Level, info, warn};
 
-use self::flags::LogFormat;
 pub(super) use self::flags::NodeFlags;
+use self::flags::{LogFormat, not_reachable};
 use super::check::files;
 use super::signals::Signals;
 use super::{Failure, Report, log};
@@ -68,6 +68,7 @@ impl RunNode {
 
     async fn start(self) -> Result<Server, Failure> {
         let flags = self.flags;
+        flags.check_addresses()?;
         let ((genesis, peers), store) = (flags.bank()?, flags.store()?);
         // Taken first: a second process of the same node ends here, before it takes the store from the first.
         let peer_listener = listen(&flags.peer_listen, "--peer-listen").await?;
@@ -112,8 +113,7 @@ impl NodeFlags {
         }
         let at = local_address(listener)?;
         if at.ip().is_unspecified() {
-            let message = format!("{at} is nothing that a client can connect to; give --client-advertise HOST:PORT");
-            return Err(Failure::usage(message));
+            return Err(not_reachable(at));
         }
         // A name stays a name, so that it is resolved where it is used; port 0 becomes the port that was given.
         let host = self.client_listen.rsplit_once(':').map_or(self.client_listen.as_str(), |(host, _)| host);

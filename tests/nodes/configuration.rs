@@ -140,6 +140,9 @@ async fn what_a_node_would_not_start_with_is_shown_and_told() {
         (&["--id", "A", "--peer", "B=h:1"][..], "an odd number of nodes"),
         (&["--id", "A", "--peer", "B=h:1", "--peer", "D=h:2", "--genesis", &genesis], "nodes are A, B, C, but"),
         (&["--peer", "B=h:1", "--peer", "C=h:2"], "--id must be given"),
+        (&["--id", "A", "--client-advertise", "0.0.0.0:8"], "nothing that a client can connect to"),
+        (&["--id", "A", "--store", "redis://h:1/0", "--redis-ca", "ca.pem"], "speaks no TLS"),
+        (&["--id", "A", "--store", "redis://h:1/0", "--redis-password-file", "gone"], "gone cannot be read"),
     ] {
         let (code, told) = run(arguments).await;
         assert_eq!((code, &told["error"]["code"]), (Some(2), &json!("usage")), "{told}");
@@ -149,6 +152,12 @@ async fn what_a_node_would_not_start_with_is_shown_and_told() {
         let text = String::from_utf8(table.stdout).unwrap();
         assert!(table.status.code() == Some(2) && text.contains("A node would not start so: "), "{text}");
     }
+    let twice = ["--id", "A", "--peer-listen", "h:7", "--client-listen", "h:7"];
+    let table = String::from_utf8(config(&twice, &[]).await.stdout).unwrap();
+    assert!(table.contains("--peer-listen and --client-listen are both h:7"), "{table}");
+    let spaced = [("PAXBANK_NODE_PEERS", "B=h:1, C=h:2")];
+    let table = config(&[&listens[..], &["--id", "A"]].concat(), &spaced).await;
+    assert_eq!(table.status.code(), Some(0), "{table:?}");
 }
 
 #[tokio::test]

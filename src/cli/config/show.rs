@@ -123,9 +123,7 @@ impl ShowConfig {
             line.expect("writing to a String does not fail");
             report.json["bank"] = json!({ "id": id, "nodes": bank.nodes(), "accounts": accounts, "total": total });
         }
-        // The same that a node looks at before it looks at anything outside.
-        let looked = |node: NodeFlags| node.bank().and(node.store()).map(drop).map_err(|failure| failure.message);
-        let Err(message) = self.node.and_then(looked) else { return Ok(report.into()) };
+        let Err(message) = self.node.and_then(|node| would_start(&node)) else { return Ok(report.into()) };
         let line = write!(report.human, "\n\nA node would not start so: {message}");
         line.expect("writing to a String does not fail");
         report.json["error"] = json!({ "code": "usage", "message": message });
@@ -143,6 +141,12 @@ impl ShowConfig {
         }
         table
     }
+}
+
+/// The same that a node looks at before it listens anywhere or opens its store.
+fn would_start(node: &NodeFlags) -> Result<(), String> {
+    let looked = node.check_addresses().and_then(|()| node.bank()).and_then(|_| node.store());
+    node.redis.log_in(looked.map_err(|failure| failure.message)?).map(drop)
 }
 
 impl Row {

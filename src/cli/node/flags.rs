@@ -1,6 +1,7 @@
 //! The flags of `paxbank node`, and the bank that they describe. Each is a key of the configuration file as well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -105,7 +106,8 @@ pub(in crate::cli) fn address(text: &str) -> Result<String, String> {
 }
 
 fn peer(text: &str) -> Result<(NodeId, String), String> {
-    let (name, at) = text.split_once('=').ok_or("a peer is NAME=HOST:PORT, such as B=127.0.0.1:7002")?;
+    // A list in the environment may well have spaces behind its commas.
+    let (name, at) = text.trim().split_once('=').ok_or("a peer is NAME=HOST:PORT, such as B=127.0.0.1:7002")?;
     Ok((name.parse().map_err(|error| format!("{error}"))?, address(at)?))
 }
 
@@ -117,8 +119,20 @@ impl NodeFlags {
         address.with_archive(self.archive.clone()).map_err(|error| Failure::usage(error.to_string()))
     }
 
-    /// The bank that the flags describe, and the addresses of the peers.
-    pub(in crate::cli) fn bank(&self) -> Result<(Genesis, BTreeMap<NodeId, String>), Failure> {
+    /// What is wrong with the node's own addresses, as far as they tell by themselves.
+    pub(in crate::cli) fn check_addresses(&self) -> Result<(), Failure> {
+        if self.peer_listen == self.client_listen && !self.peer_listen.ends_with(":0") {
+            let message = format!("--peer-listen and --client-listen are both {}; give each its own", self.peer_listen);
+            return Err(Failure::usage(message));
+        }
+        let told = self.client_advertise.as_ref().unwrap_or(&self.client_listen);
+        match told.parse::<SocketAddr>() {
+            Ok(at) if at.ip().is_unspecified() => Err(not_reachable(at)),
+            _ => Ok(()),
+        }
+    }
+
+    fn peers(&self) -> Result<BTreeMap<NodeId, String>, Failure> {
         let mut peers = BTreeMap::new();
         for (name, at) in &self.peers {
             if *name == self.id {
@@ -138,6 +152,12 @@ impl NodeFlags {
                 return Err(Failure::usage(format!("--peer {name} is given twice, with {other} and {at}")));
             }
         }
+        Ok(peers)
+    }
+
+    /// The bank that the flags describe, and the addresses of the peers.
+    pub(in crate::cli) fn bank(&self) -> Result<(Genesis, BTreeMap<NodeId, String>), Failure> {
+        let peers = self.peers()?;
         let nodes: BTreeSet<NodeId> = peers.keys().copied().chain([self.id]).collect();
         let genesis = match &self.genesis {
             Some(file) => {
@@ -153,6 +173,11 @@ impl NodeFlags {
         };
         Ok((genesis, peers))
     }
+}
+
+/// Of an address that stands for all of a machine's.
+pub(in crate::cli) fn not_reachable(at: SocketAddr) -> Failure {
+    Failure::usage(format!("{at} is nothing that a client can connect to; give --client-advertise HOST:PORT"))
 }
 
 fn other_nodes(file: &std::path::Path, genesis: &Genesis, told: &BTreeSet<NodeId>) -> Failure {
