@@ -31,7 +31,7 @@ pub fn answer(
             status.height = Height(blocks.len() as u64);
             vec![Act::Tell(Told::Status(status))]
         }
-        Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(&genesis, after)))],
+        Ask::Genesis { after } => vec![Act::Tell(Told::Genesis(GenesisPage::of(genesis, after)))],
         _ => vec![page(blocks, call)],
     }
 }
