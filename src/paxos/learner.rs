@@ -9,6 +9,10 @@ use crate::effect::{HaltReason, Slot, Urgency};
 use crate::ledger::Block;
 use crate::types::{Ballot, Hash, Height, NodeId};
 
+/// How many entries the blocks may have that are chosen and wait for the store. Beyond it a block that others had chosen is
+/// left where it is, and fetched from there once the store goes on: a disk that hangs must not fill the memory.
+pub const UNAPPLIED_MAX: usize = 250_000;
+
 /// What a [`Learner`] asks of its shell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LearnerAction {
@@ -43,6 +47,9 @@ pub struct Learner {
     voted: Option<Arc<Block>>,
     /// Height of the last block handed to the Ledger.
     handed: Height,
+    /// How many entries the blocks have that were handed to it and are not durable yet, and how many they may have.
+    unapplied: usize,
+    unapplied_max: usize,
 }
 
 type Actions = Vec<LearnerAction>;
@@ -57,7 +64,9 @@ impl Learner {
         slot: Option<&Slot>,
     ) -> Self {
         let voted = slot.map(|slot| slot.block.clone());
-        Self { peers: peers.into_iter().collect(), majority, height, tip, proposal: None, voted, handed: height }
+        let (peers, proposal, unapplied) = (peers.into_iter().collect(), None, 0);
+        let (handed, unapplied_max) = (height, UNAPPLIED_MAX);
+        Self { peers, majority, height, tip, proposal, voted, handed, unapplied, unapplied_max }
     }
 
     /// This node's proposer is about to send ACCEPT.
@@ -98,9 +107,9 @@ impl Learner {
         let brought = block.filter(|block| block.height() == height && block.hash() == hash);
         let known = brought.or_else(|| self.voted.clone().filter(|block| block.hash() == hash));
         match known {
-            Some(block) => self.hand_over(block, Urgency::Later),
-            None if height <= self.handed => Vec::new(),
-            None => vec![LearnerAction::Gap(from, height)],
+            _ if height <= self.handed => Vec::new(),
+            Some(block) if self.unapplied < self.unapplied_max => self.hand_over(block, Urgency::Later),
+            Some(_) | None => vec![LearnerAction::Gap(from, height)],
         }
     }
 
@@ -114,6 +123,7 @@ impl Learner {
     pub fn on_applied(&mut self, block: &Arc<Block>) -> Actions {
         (self.height, self.tip) = (block.height(), block.hash());
         self.handed = self.handed.max(self.height);
+        self.unapplied = self.unapplied.saturating_sub(block.entry_count());
         if self.voted.as_ref().is_some_and(|voted| voted.height() <= self.height) {
             self.voted = None;
         }
@@ -146,6 +156,7 @@ impl Learner {
             return Vec::new();
         }
         self.handed = block.height();
+        self.unapplied += block.entry_count();
         vec![LearnerAction::Apply(block, urgency)]
     }
 }
@@ -264,6 +275,32 @@ mod tests {
         let unheard = Commit { hash: other.hash(), block: None, ..commit(&first) };
         learner.on_voted(&Slot { ballot: ballot(1), block: first.clone() });
         assert_eq!(learner.on_commit(node("B"), unheard), [], "one of this height is on its way to the Ledger");
+    }
+
+    #[test]
+    fn while_the_store_hangs_blocks_are_left_where_they_are_and_fetched_once_it_goes_on() {
+        let mut learner = Learner { unapplied_max: 2, ..learner() };
+        let mut chain = vec![block(1, Hash::ZERO)];
+        for height in 2..=3 {
+            let parent = chain[height as usize - 2].hash();
+            chain.push(block(height, parent));
+        }
+        let commit = |block: &Arc<Block>| {
+            let (height, hash) = (block.height(), block.hash());
+            Commit { height, hash, block: Some(block.clone()) }
+        };
+        let apply = |block: &Arc<Block>, urgency| [LearnerAction::Apply(block.clone(), urgency)];
+        for block in &chain[..2] {
+            assert_eq!(learner.on_commit(node("B"), commit(block)), apply(block, Urgency::Later));
+        }
+        let left = [LearnerAction::Gap(node("B"), Height(3))];
+        assert_eq!(learner.on_commit(node("B"), commit(&chain[2])), left);
+        assert_eq!(learner.on_commit(node("B"), commit(&chain[1])), [], "it is on its way");
+        let mut other = learner.clone();
+        let _ = learner.on_applied(&chain[0]);
+        assert_eq!(learner.on_commit(node("B"), commit(&chain[2])), apply(&chain[2], Urgency::Later));
+        // Who fetches takes no more at once than it may.
+        assert_eq!(other.on_fetched(chain.clone()), apply(&chain[2], Urgency::Now));
     }
 
     #[test]
