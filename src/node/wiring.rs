@@ -79,6 +79,7 @@ pub(super) fn wire(
     let own = at.acceptor.clone().recipient();
     acceptor.run(AcceptorActor::new(core, height, at.acceptor_ports(), own, timing.watch));
     let core = Learner::new(peers.iter().copied(), majority, height, tip, slot.as_ref());
+    let core = core.with_unapplied_max(config.limits.unapplied_max);
     learner.run(LearnerActor::new(core, at.learner_ports()));
     let core = Proposer::new(me, peers.iter().copied(), majority, height, promise);
     proposer.run(ProposerActor::new(core, at.proposer_ports(), timing.proposer, entropy.split()));

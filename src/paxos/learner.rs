@@ -6,12 +6,8 @@ use std::sync::Arc;
 
 use super::message::{Accepted, Commit, Message};
 use crate::effect::{HaltReason, Slot, Urgency};
-use crate::ledger::Block;
+use crate::ledger::{Block, HomeLimits};
 use crate::types::{Ballot, Hash, Height, NodeId};
-
-/// How many entries the blocks may have that are chosen and wait for the store. Beyond it a block that others had chosen is
-/// left where it is, and fetched from there once the store goes on: a disk that hangs must not fill the memory.
-pub const UNAPPLIED_MAX: usize = 250_000;
 
 /// What a [`Learner`] asks of its shell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +43,7 @@ pub struct Learner {
     voted: Option<Arc<Block>>,
     /// Height of the last block handed to the Ledger.
     handed: Height,
-    /// How many entries the blocks have that were handed to it and are not durable yet, and how many they may have.
+    /// How many entries the blocks have that were handed to it and are not durable yet.
     unapplied: usize,
     unapplied_max: usize,
 }
@@ -65,8 +61,14 @@ impl Learner {
     ) -> Self {
         let voted = slot.map(|slot| slot.block.clone());
         let (peers, proposal, unapplied) = (peers.into_iter().collect(), None, 0);
-        let (handed, unapplied_max) = (height, UNAPPLIED_MAX);
+        let (handed, unapplied_max) = (height, HomeLimits::default().unapplied_max);
         Self { peers, majority, height, tip, proposal, voted, handed, unapplied, unapplied_max }
+    }
+
+    /// With another [`HomeLimits::unapplied_max`].
+    #[must_use]
+    pub fn with_unapplied_max(self, unapplied_max: usize) -> Self {
+        Self { unapplied_max, ..self }
     }
 
     /// This node's proposer is about to send ACCEPT.
@@ -279,7 +281,7 @@ mod tests {
 
     #[test]
     fn while_the_store_hangs_blocks_are_left_where_they_are_and_fetched_once_it_goes_on() {
-        let mut learner = Learner { unapplied_max: 2, ..learner() };
+        let mut learner = learner().with_unapplied_max(2);
         let mut chain = vec![block(1, Hash::ZERO)];
         for height in 2..=3 {
             let parent = chain[height as usize - 2].hash();

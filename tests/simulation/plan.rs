@@ -113,6 +113,8 @@ fn limits(tight: bool, entropy: &mut Entropy) -> HomeLimits {
             ids_remembered_max: 20 + usize::try_from(entropy.below(40)).unwrap(),
             // Of three entries: no PROMISE can offer a longer log.
             block_bytes_max: if entropy.below(2) == 0 { 9 * 140 } else { 3 * 140 },
+            // What others had chosen while a block is being written is left with them, and fetched.
+            unapplied_max: 1,
             settle_at_entries: Some(6),
             // As often as its size allows.
             checkpoint_entries: 1,

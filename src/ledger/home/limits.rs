@@ -13,6 +13,9 @@ pub struct HomeLimits {
     pub ids_remembered_max: usize,
     /// Size of a block, and of the log that one PROMISE offers, in bytes.
     pub block_bytes_max: usize,
+    /// Entries of blocks that are chosen and wait for the store. Beyond it a block that others had chosen is left where it is,
+    /// and fetched from there once the store goes on: a disk that hangs must not fill the memory.
+    pub unapplied_max: usize,
     /// Settle once so many entries are unsettled; `None` leaves settlement to shortage and to those who ask.
     pub settle_at_entries: Option<usize>,
     /// Write a checkpoint once so many entries were settled after the last, at any node. More where a checkpoint is
@@ -31,6 +34,7 @@ impl Default for HomeLimits {
             settling_max: 100_000,
             ids_remembered_max: 1_000_000,
             block_bytes_max: 8 << 20,
+            unapplied_max: 250_000,
             settle_at_entries: Some(4_000),
             checkpoint_entries: 250_000,
             checkpoint_part_rows: 4_096,
