@@ -12,7 +12,7 @@ use super::error::{ClientError, NodeError};
 use super::{Client, millis, moment_after};
 use crate::ledger::{Genesis, Trace, Verdict};
 use crate::types::{AccountId, Height, NodeId, TransferId};
-use crate::wire::client::{Ask, Balance, GenesisPage, ReadLevel, Told};
+use crate::wire::client::{Ask, Balance, ReadLevel, Told};
 
 /// What a node told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,16 @@ pub(super) enum Again {
     Never,
 }
 
+/// Why there was no answer, and whether to ask again.
+pub(super) type Missed = (ClientError, Again);
+
+/// An answer that is none will be none again.
+impl From<ClientError> for Missed {
+    fn from(error: ClientError) -> Self {
+        (error, Again::Never)
+    }
+}
+
 impl Client {
     /// A balance. What an account can spend only its home tells; what is settled any node does, and the home is asked
     /// first. No answer tells of an earlier state than this client has seen.
@@ -83,31 +93,32 @@ impl Client {
     pub async fn genesis(&self, node: Option<NodeId>, deadline: Duration) -> Result<Heard<Genesis>, ClientError> {
         let until = moment_after(Instant::now(), deadline);
         let (node, told) = self.ask(node, node.is_none(), deadline, |_| Ask::Genesis { after: None }).await?;
-        let Told::Genesis(first) = told else { return Err(self.no_answer(node, "the genesis")) };
-        let told = self.whole_genesis(node, first, until).await?;
+        let rest = move |after| async move {
+            let left = until.saturating_duration_since(Instant::now());
+            self.ask(Some(node), false, left, |_| Ask::Genesis { after }).await.map(|(_, told)| told)
+        };
+        let told = self.whole_genesis(node, told, rest).await?;
         Ok(Heard { node, told })
     }
 
-    /// The genesis of which a node told the first page.
-    async fn whole_genesis(
+    /// The genesis of which a node told the first page; `ask` asks it for what is behind an account.
+    async fn whole_genesis<E: From<ClientError>, F: Future<Output = Result<Told, E>>>(
         &self,
         node: NodeId,
-        mut pages: GenesisPage,
-        until: Instant,
-    ) -> Result<Genesis, ClientError> {
+        first: Told,
+        ask: impl Fn(Option<AccountId>) -> F,
+    ) -> Result<Genesis, E> {
+        let no_answer = || self.no_answer(node, "the genesis of its bank");
+        let Told::Genesis(mut pages) = first else { return Err(no_answer().into()) };
         while !pages.is_whole() {
-            let after = pages.last();
-            let (_, told) = self
-                .ask(Some(node), false, until.saturating_duration_since(Instant::now()), |_| Ask::Genesis { after })
-                .await?;
-            let Told::Genesis(next) = told else { return Err(self.no_answer(node, "the genesis")) };
+            let Told::Genesis(next) = ask(pages.last()).await? else { return Err(no_answer().into()) };
             if !pages.add(next) {
-                return Err(self.no_answer(node, "the next page of the genesis"));
+                return Err(no_answer().into());
             }
         }
         let genesis = Genesis::new(pages.nodes, pages.opening).ok();
         let genesis = genesis.filter(|genesis| Some(genesis.id()) == self.cluster());
-        genesis.ok_or_else(|| self.no_answer(node, "the genesis of its bank"))
+        genesis.ok_or_else(|| no_answer().into())
     }
 
     /// Settles now what is unsettled. Told are the height after that, and the nodes whose entries were not in it.
@@ -136,22 +147,16 @@ impl Client {
     ) -> Result<(BTreeMap<NodeId, Genesis>, BTreeMap<NodeId, ClientError>), ClientError> {
         let until = moment_after(Instant::now(), deadline);
         let nodes = self.nodes(deadline).await?;
-        let mut first_pages = BTreeMap::new();
-        let ask = Ask::Genesis { after: None };
-        let not_heard = self.ask_each(nodes.into_keys(), until, ask, |node, answer| match answer {
-            Told::Genesis(page) => {
-                first_pages.insert(node, page);
-                Ok(More::Needed)
-            }
-            _ => Err(self.no_answer(node, "the genesis")),
+        let mut told = BTreeMap::new();
+        let ask = move |node| async move {
+            let page = move |after| self.try_once(node, until, Ask::Genesis { after });
+            self.whole_genesis(node, page(None).await?, page).await
+        };
+        let not_heard = self.ask_each(nodes.into_keys(), until, ask, |node, genesis| {
+            told.insert(node, genesis);
+            Ok(More::Needed)
         });
-        let (mut told, mut not_heard) = (BTreeMap::new(), not_heard.await);
-        for (node, first) in first_pages {
-            match self.whole_genesis(node, first, until).await {
-                Ok(genesis) => drop(told.insert(node, genesis)),
-                Err(error) => drop(not_heard.insert(node, error)),
-            }
-        }
+        let not_heard = not_heard.await;
         Ok((told, not_heard))
     }
 
@@ -166,6 +171,7 @@ impl Client {
         let nodes = self.nodes(deadline).await?;
         let mut found: BTreeMap<AccountId, Trace> = BTreeMap::new();
         let mut heard = BTreeSet::new();
+        let ask = move |node| self.try_once(node, until, Ask::Trace { id });
         let take = |node, told| {
             let Told::Traces { height, traces } = told else { return Err(self.no_answer(node, "traces")) };
             self.saw(height);
@@ -181,31 +187,31 @@ impl Client {
             }
             Ok(more)
         };
-        let not_heard = self.ask_each(nodes.into_keys(), until, Ask::Trace { id }, take).await;
+        let not_heard = self.ask_each(nodes.into_keys(), until, ask, take).await;
         let why = |(node, error): (NodeId, ClientError)| {
             (node, error.node_error().unwrap_or_else(|| Arc::new(NodeError::Silent { node })))
         };
         Ok(Traced { traces: found.into_values().collect(), heard, not_heard: not_heard.into_iter().map(why).collect() })
     }
 
-    /// Asks each of `nodes` until it answers or `until`; `take` takes an answer over, and says how much the others are
+    /// Asks each of `nodes` with `ask` until it answers or `until`; `take` takes an answer over, and says how much the others are
     /// needed then. A node that is not reached is tried again while another one that was reached is waited for, and no
     /// longer: where it is down, nobody wants to wait the whole deadline for it.
     ///
     /// Returns those that gave no answer, and why.
-    async fn ask_each(
+    async fn ask_each<T, F: Future<Output = Result<T, Missed>>>(
         &self,
         nodes: impl Iterator<Item = NodeId>,
         until: Instant,
-        ask: Ask,
-        mut take: impl FnMut(NodeId, Told) -> Result<More, ClientError>,
+        ask: impl Fn(NodeId) -> F,
+        mut take: impl FnMut(NodeId, T) -> Result<More, ClientError>,
     ) -> BTreeMap<NodeId, ClientError> {
         let mut end = until;
         let ask_at = |node, resume, mut delays: Delays| {
-            let ask = ask.clone();
+            let ask = &ask;
             async move {
                 sleep_until(resume).await;
-                let told = self.try_once(node, until, ask).await;
+                let told = ask(node).await;
                 let resume = Instant::now() + delays.next().unwrap_or(self.options.retry_delay_max);
                 (node, told, resume, delays)
             }
@@ -219,7 +225,7 @@ impl Client {
         let mut asking: FuturesUnordered<_> = nodes.into_iter().map(|node| ask_at(node, now, self.delays())).collect();
         while !waited_for.is_empty() {
             let Ok(Some((node, told, resume, delays))) = timeout_at(end, asking.next()).await else { break };
-            let error = match told.and_then(|told| take(node, told).map_err(|error| (error, Again::Never))) {
+            let error = match told.and_then(|told| take(node, told).map_err(Missed::from)) {
                 Ok(more) => {
                     missing.remove(&node);
                     waited_for.remove(&node);
@@ -246,7 +252,7 @@ impl Client {
     }
 
     /// One try to get an answer of `node`; if there is none, whether another try makes sense.
-    pub(super) async fn try_once(&self, node: NodeId, until: Instant, ask: Ask) -> Result<Told, (ClientError, Again)> {
+    pub(super) async fn try_once(&self, node: NodeId, until: Instant, ask: Ask) -> Result<Told, Missed> {
         let connection = self.directory.connection(Some(node), until).await.map_err(|missing| {
             let again = if missing.for_good { Again::Never } else { Again::Later };
             (ClientError::of(missing.error), again)

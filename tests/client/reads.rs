@@ -262,6 +262,11 @@ async fn a_genesis_with_more_accounts_than_a_reply_holds_is_put_together_and_one
     let client_a = client([&whole.address]);
     assert_eq!(client_a.genesis(None, LONG).await.unwrap().told, genesis);
     assert_eq!(pages.load(Ordering::Relaxed), 3);
+    // One that never answers takes nothing of the others' time.
+    let silent = bank.start("C", |_| Vec::new());
+    let (told, not_heard) = client([&whole.address, &silent.address]).geneses(SHORT).await.unwrap();
+    assert_eq!(told, [(node("A"), genesis.clone())].into());
+    assert_eq!(not_heard.into_keys().collect::<Vec<_>>(), ["B", "C"].map(node));
     // It has one account more than it ever tells, and begins again and again.
     let endless = bank.start("B", move |_| {
         let page = GenesisPage { accounts: u64::MAX, ..GenesisPage::of(&genesis, None) };

@@ -148,9 +148,23 @@ impl Service {
         let (reply_to, collected) = oneshot::channel();
         self.ports.collect.send(Collect(reply_to)).await.map_err(|_| stopped())?;
         match reply(collected, within).await {
-            Err(Failure { code: FailureCode::TimedOut, .. }) => Err(unsettled(&self.board().await?)),
+            Err(Failure { code: FailureCode::TimedOut, .. }) => Err(self.unsettled().await?),
             collected => collected,
         }
+    }
+
+    /// That no settlement was over in time; and why, as far as can be seen from here.
+    async fn unsettled(&self) -> Result<Failure, Failure> {
+        let peers_up = self.board().await?.peers_up;
+        let (nodes, majority) = (self.genesis.nodes(), self.genesis.majority());
+        let gone = nodes.iter().filter(|node| **node != self.node && !peers_up.contains(node));
+        let gone: Vec<_> = gone.map(NodeId::as_str).collect();
+        let mut why = String::new();
+        if nodes.len() - gone.len() < majority {
+            let (count, gone) = (nodes.len(), gone.join(", "));
+            why = format!(": {majority} of {count} nodes must take part, and this one hears nothing of {gone}");
+        }
+        Ok(failure(FailureCode::TimedOut, format!("no settlement was over in this time{why}; ask again")))
     }
 
     async fn balance(
@@ -270,20 +284,6 @@ async fn reply<T>(answer: oneshot::Receiver<T>, within: Duration) -> Result<T, F
 
 fn timed_out() -> Failure {
     failure(FailureCode::TimedOut, "this took too long; ask again")
-}
-
-/// No settlement was over in time; why, as far as can be seen from here.
-fn unsettled(status: &Status) -> Failure {
-    let gone = status.homes.keys().filter(|node| **node != status.node && !status.peers_up.contains(node));
-    let gone: Vec<_> = gone.map(NodeId::as_str).collect();
-    let (nodes, majority) = (status.homes.len(), status.homes.len() / 2 + 1);
-    let why = match nodes - gone.len() < majority {
-        true => {
-            format!(": {majority} of {nodes} nodes must take part, and this one hears nothing of {}", gone.join(", "))
-        }
-        false => String::new(),
-    };
-    failure(FailureCode::TimedOut, format!("no settlement was over in this time{why}; ask again"))
 }
 
 fn not_home(home: NodeId) -> Failure {
