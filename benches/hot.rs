@@ -1,13 +1,17 @@
-//! The functions that each transfer passes, one by one, per batch of [`BATCH`] transfers over [`ACCOUNTS`] accounts.
+//! The functions that each transfer passes, one by one, per batch of [`BATCH`] transfers over [`ACCOUNTS`] accounts. What a
+//! home does is measured on one that remembers as many ids as it may.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use paxos_banking::codec;
 use paxos_banking::entropy::Entropy;
 use paxos_banking::ledger::{
-    Action, Bank, Block, Genesis, Home, HomeLimits, HomeStart, Memory, Operation, Request, Run, SettledAt, Ticket, Wait,
+    Action, Bank, Block, Candidate, Genesis, Home, HomeLimits, HomeStart, Memory, Operation, Request, Run, SettledAt,
+    Ticket, Value, Wait,
 };
 use paxos_banking::types::{AccountId, Amount, NodeId, Seq};
 use paxos_banking::wire::client::{Ask, Call, Transfer};
@@ -47,16 +51,65 @@ fn operation(request: &Request) -> Operation {
     Operation { id, action: Action::Transfer { from, to, amount } }
 }
 
-fn home(genesis: &Genesis) -> Home {
-    let (bank, memory) = (Bank::new(genesis), Memory::new(1_000_000));
-    let start = HomeStart { bank, log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
-    let (mut home, _) = Home::new(node("A"), 1, HomeLimits::default(), start).expect("a home");
-    home.set_ready();
-    home
-}
-
 fn tickets(requests: Vec<Request>) -> impl Iterator<Item = (Ticket, Request)> {
     (0..).map(|index| Ticket { batch: 1, index }).zip(requests)
+}
+
+/// What a home does for a batch, step by step.
+#[derive(Clone, Copy)]
+enum Step {
+    Decide,
+    Offer,
+    Compose,
+    Apply,
+}
+
+/// The only home of a bank, at work for so long that it forgets as many ids as it comes to know.
+struct Busy {
+    home: Home,
+    entropy: Entropy,
+    accounts: Vec<AccountId>,
+    next_id: u128,
+}
+
+impl Busy {
+    fn new() -> Self {
+        let limits = HomeLimits::default();
+        let (bank, memory) = (Bank::new(&genesis()), Memory::new(limits.ids_remembered_max));
+        let start = HomeStart { bank, log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
+        let batches = 2 * limits.ids_remembered_max as u64 / BATCH;
+        let (mut home, _) = Home::new(node("A"), 1, limits, start).expect("a home");
+        home.set_ready();
+        let mut busy = Self { home, entropy: Entropy::from_seed(2), accounts: accounts(), next_id: 1 };
+        (0..batches).for_each(|_| busy.settle_a_batch().into_iter().for_each(drop));
+        busy
+    }
+
+    /// How long each step of one batch took.
+    fn settle_a_batch(&mut self) -> [Duration; 4] {
+        let requests = requests(&mut self.entropy, &self.accounts, self.next_id);
+        self.next_id += u128::from(BATCH);
+        let mut times = [Duration::ZERO; 4];
+        timed(&mut times, Step::Decide, || self.home.submit(tickets(requests)));
+        let log = timed(&mut times, Step::Offer, || self.home.offer());
+        let candidates = BTreeMap::from([(node("A"), Arc::new(Candidate { accepted: None, log }))]);
+        let composed = timed(&mut times, Step::Compose, || self.home.compose(&candidates));
+        let Value::Built(block) = composed.value else { panic!("there are entries to settle") };
+        timed(&mut times, Step::Apply, || self.home.apply(&block));
+        assert_eq!(self.home.log().len(), 0, "all of the batch was approved and settled");
+        // A checkpoint goes on in the background, and stands in nobody's way here.
+        while self.home.is_saving() {
+            drop(self.home.save());
+        }
+        times
+    }
+}
+
+fn timed<T>(times: &mut [Duration; 4], step: Step, action: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = action();
+    times[step as usize] = began.elapsed();
+    result
 }
 
 fn hot(criterion: &mut Criterion) {
@@ -76,25 +129,23 @@ fn hot(criterion: &mut Criterion) {
         bytes
     };
     let call_bytes = encode(&call);
-    let settled = Arc::new(block(runs()));
-    let ready = home(&genesis);
-    let mut approved = ready.clone();
-    let _ = approved.submit(tickets(requests.clone()));
+    let settled = block(runs());
+    let mut busy = Busy::new();
 
     let mut group = criterion.benchmark_group("per batch");
     group.throughput(Throughput::Elements(BATCH));
     group.bench_function("decode a call", |bench| {
         bench.iter(|| codec::decode::<Call>(black_box(&call_bytes)).expect("a call"));
     });
-    group.bench_function("decide", |bench| {
-        let input = || (ready.clone(), requests.clone());
-        bench.iter_batched(input, |(mut home, requests)| home.submit(tickets(requests)), BatchSize::LargeInput);
-    });
+    for (name, step) in
+        [("decide", Step::Decide), ("offer", Step::Offer), ("compose", Step::Compose), ("apply", Step::Apply)]
+    {
+        group.bench_function(name, |bench| {
+            bench.iter_custom(|times| (0..times).map(|_| busy.settle_a_batch()[step as usize]).sum());
+        });
+    }
     group.bench_function("hash a block", |bench| bench.iter_batched(runs, block, BatchSize::LargeInput));
     group.bench_function("check a block", |bench| bench.iter(|| bank.check(black_box(&settled)).expect("it passes")));
-    group.bench_function("apply a block", |bench| {
-        bench.iter_batched(|| approved.clone(), |mut home| home.apply(&settled), BatchSize::LargeInput);
-    });
     group.bench_function("encode a block", |bench| {
         bench.iter_batched(|| block(runs()), |block| block.bytes().len(), BatchSize::LargeInput);
     });
