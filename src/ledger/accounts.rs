@@ -6,14 +6,14 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Index;
 
-use indexmap::IndexMap;
+use indexmap::IndexSet;
 
 use super::order::Order;
 use crate::types::AccountId;
 
 /// In the order in which accounts came, wherever their hashes are: a seed of its own for each process changes nothing, and
 /// keeps those who choose account names from choosing names that collide.
-type Slots<V> = IndexMap<AccountId, V, foldhash::fast::RandomState>;
+type Names = IndexSet<AccountId, foldhash::fast::RandomState>;
 
 #[expect(clippy::disallowed_types, reason = "what is taken out of it is sorted")]
 type Few<V> = std::collections::HashMap<Place, V, foldhash::fast::RandomState>;
@@ -45,8 +45,10 @@ impl<V: Copy> Changed<V> {
 /// One value for each of some accounts. Accounts come, and none goes.
 #[derive(Clone)]
 pub struct Accounts<V> {
-    slots: Slots<V>,
-    /// The places of `slots`, in account order.
+    names: Names,
+    /// By place. Apart from the names: who knows a place looks only at the value, and more of these fit into a cache.
+    values: Vec<V>,
+    /// The places, in account order.
     order: Order,
 }
 
@@ -71,62 +73,68 @@ impl Place {
 impl<V> Accounts<V> {
     /// An empty table.
     pub fn new() -> Self {
-        Self { slots: Slots::default(), order: Order::default() }
+        Self { names: Names::default(), values: Vec::new(), order: Order::default() }
     }
 
     /// How many accounts there are.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.names.len()
     }
 
     /// True where there is none.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.names.is_empty()
     }
 
     /// Where the value of an account is.
     pub fn place(&self, account: AccountId) -> Option<Place> {
-        self.slots.get_index_of(&account).map(Place::new)
+        self.names.get_index_of(&account).map(Place::new)
     }
 
-    /// The account and the value at a place of this table.
-    pub fn at(&self, place: Place) -> (AccountId, &V) {
-        let (account, value) = slot_at(&self.slots, place);
-        (*account, value)
+    /// The account at a place of this table.
+    pub fn name_at(&self, place: Place) -> AccountId {
+        *name_at(&self.names, place)
+    }
+
+    /// The value at a place of this table.
+    pub fn at(&self, place: Place) -> &V {
+        &self.values[place.index()]
     }
 
     /// The account that came to this table as the one with this number, counted from 0, and its value.
     pub fn nth(&self, number: usize) -> Option<(AccountId, &V)> {
-        self.slots.get_index(number).map(|(account, value)| (*account, value))
+        self.names.get_index(number).map(|account| (*account, &self.values[number]))
     }
 
-    /// The value at a place of this table.
+    /// The value at a place of this table, to be changed.
     pub fn at_mut(&mut self, place: Place) -> &mut V {
-        &mut self.slots[place.index()]
+        &mut self.values[place.index()]
     }
 
     /// The value of an account.
     pub fn get(&self, account: &AccountId) -> Option<&V> {
-        self.slots.get(account)
+        self.place(*account).map(|place| self.at(place))
     }
 
     /// The value of an account, to be changed.
     pub fn get_mut(&mut self, account: &AccountId) -> Option<&mut V> {
-        self.slots.get_mut(account)
+        self.place(*account).map(|place| self.at_mut(place))
     }
 
     /// True where the account is in the table.
     pub fn contains_key(&self, account: &AccountId) -> bool {
-        self.slots.contains_key(account)
+        self.names.contains(account)
     }
 
     /// Sets the value of an account, and returns the one before.
     pub fn insert(&mut self, account: AccountId, value: V) -> Option<V> {
-        let (index, before) = self.slots.insert_full(account, value);
-        if before.is_none() {
-            self.order.insert(Place::new(index), in_account_order(&self.slots));
+        let (index, is_new) = self.names.insert_full(account);
+        if !is_new {
+            return Some(std::mem::replace(&mut self.values[index], value));
         }
-        before
+        self.values.push(value);
+        self.order.insert(Place::new(index), in_account_order(&self.names));
+        None
     }
 
     /// Where the value of an account is; where it has none, `V`'s default becomes it.
@@ -136,37 +144,37 @@ impl<V> Accounts<V> {
     {
         self.place(account).unwrap_or_else(|| {
             self.insert(account, V::default());
-            self.place(account).expect("it was put there just now")
+            Place::new(self.len() - 1)
         })
     }
 
     /// All accounts with their values, in account order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&AccountId, &V)> + Clone {
-        self.in_order().map(|place| slot_at(&self.slots, place))
+        self.in_order().map(|place| (name_at(&self.names, place), self.at(place)))
     }
 
     fn in_order(&self) -> impl ExactSizeIterator<Item = Place> + Clone {
-        self.order.iter(in_account_order(&self.slots))
+        self.order.iter(in_account_order(&self.names))
     }
 
     /// All accounts with their values, in no order that means anything.
     pub fn unordered(&self) -> impl ExactSizeIterator<Item = (&AccountId, &V)> {
-        self.slots.iter()
+        self.names.iter().zip(&self.values)
     }
 
     /// All values, in account order.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &V> + Clone {
-        self.iter().map(|(_, value)| value)
+        self.in_order().map(|place| self.at(place))
     }
 }
 
-fn slot_at<V>(slots: &Slots<V>, place: Place) -> (&AccountId, &V) {
-    slots.get_index(place.index()).expect("places stay as long as their table")
+fn name_at(names: &Names, place: Place) -> &AccountId {
+    names.get_index(place.index()).expect("places stay as long as their table")
 }
 
 /// Whether the account at one place comes before that at another.
-fn in_account_order<V>(slots: &Slots<V>) -> impl Fn(Place, Place) -> bool + Copy {
-    move |one, other| slot_at(slots, one).0 < slot_at(slots, other).0
+fn in_account_order(names: &Names) -> impl Fn(Place, Place) -> bool + Copy {
+    move |one, other| name_at(names, one) < name_at(names, other)
 }
 
 impl<V> Default for Accounts<V> {
@@ -178,10 +186,19 @@ impl<V> Default for Accounts<V> {
 impl<V> FromIterator<(AccountId, V)> for Accounts<V> {
     /// Of an account that comes twice the last value counts.
     fn from_iter<I: IntoIterator<Item = (AccountId, V)>>(values: I) -> Self {
-        let slots: Slots<V> = values.into_iter().collect();
-        let mut order: Vec<Place> = (0..slots.len()).map(Place::new).collect();
-        order.sort_unstable_by_key(|place| *slot_at(&slots, *place).0);
-        Self { slots, order: Order::of(order) }
+        let mut table = Self::new();
+        for (account, value) in values {
+            let (index, is_new) = table.names.insert_full(account);
+            if is_new {
+                table.values.push(value);
+            } else {
+                table.values[index] = value;
+            }
+        }
+        let mut order: Vec<Place> = (0..table.len()).map(Place::new).collect();
+        order.sort_unstable_by_key(|place| table.name_at(*place));
+        table.order = Order::of(order);
+        table
     }
 }
 
@@ -252,13 +269,13 @@ impl<'a, V: Copy> Overlay<'a, V> {
     /// where it should be.
     pub(super) fn below(&self, account: AccountId, should_be: Option<Place>) -> Option<Place> {
         let there =
-            should_be.filter(|place| self.below.slots.get_index(place.index()).is_some_and(|slot| *slot.0 == account));
+            should_be.filter(|place| self.below.names.get_index(place.index()).is_some_and(|name| *name == account));
         there.or_else(|| self.below.place(account))
     }
 
     pub(super) fn get(&self, account: AccountId, below: Option<Place>) -> Option<V> {
         match below {
-            Some(place) => Some(self.changed.get(place).unwrap_or_else(|| *self.below.at(place).1)),
+            Some(place) => Some(self.changed.get(place).unwrap_or_else(|| *self.below.at(place))),
             None => self.added.get(&account).copied(),
         }
     }
@@ -272,7 +289,7 @@ impl<'a, V: Copy> Overlay<'a, V> {
 
     pub(super) fn finish(self) -> Changes<V> {
         let Self { below, changed, added } = self;
-        let entry = |(place, value): (Place, V)| (below.at(place).0, value, Some(place));
+        let entry = |(place, value): (Place, V)| (below.name_at(place), value, Some(place));
         let few = matches!(changed, Changed::Few(_));
         let mut values: Vec<_> = match changed {
             Changed::Few(changed) => changed.into_iter().map(entry).collect(),

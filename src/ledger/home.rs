@@ -246,6 +246,7 @@ impl Home {
             if found.is_empty() {
                 break;
             }
+            self.fetch(found.iter().map(|(_, _, ends)| *ends));
             for (ticket, request, ends) in found.drain(..) {
                 self.decide(&mut step, ticket, request, ends);
             }

@@ -8,7 +8,7 @@ use super::aside::Aside;
 use super::entry::Operation;
 use super::fullest::Fullest;
 use super::outcome::{Content, Lookup, Outcome, Refusal};
-use super::shelf::{Existing, Shelf, Walked};
+use super::shelf::{Existing, Forgotten, Shelf, Walked};
 use crate::types::{AccountId, Seq, TransferId};
 
 /// The ids of one account; or, under `None`, of all debit accounts that do not exist: they share one shelf and one
@@ -49,12 +49,6 @@ struct Refusals {
 pub struct Walk {
     shelf: usize,
     walked: Walked,
-}
-
-/// What one shelf forgot: how many ids, and the greatest of them.
-struct Forgotten {
-    count: usize,
-    last: Option<TransferId>,
 }
 
 impl Memory {
@@ -127,7 +121,7 @@ impl Memory {
         content: Content,
     ) -> Lookup {
         let own = match shelf {
-            Some(place) => Some(self.shelves.at(place).1),
+            Some(place) => Some(self.shelves.at(place)),
             None => owner.and_then(|account| self.shelves.get(&account)),
         };
         let get = |shelf: &Shelf| shelf.get(&identity, existing);
@@ -140,6 +134,15 @@ impl Memory {
                 if shelf.is_some_and(forgotten) { Lookup::Expired } else { Lookup::New }
             }
         }
+    }
+
+    /// Has what an approval needs of these shelves in the cache.
+    pub(super) fn fetch(&self, shelves: impl Iterator<Item = Place> + Clone) {
+        for place in shelves.clone() {
+            self.shelves.at(place).fetch();
+            self.fullest.0.fetch(place);
+        }
+        shelves.for_each(|place| self.shelves.at(place).fetch_end());
     }
 
     /// What is remembered of an id that was used with accounts that do not exist.
@@ -216,7 +219,7 @@ impl Memory {
     /// opens exists, so that this too is remembered as one of its own.
     pub fn settled(&mut self, existing: &Existing, operation: &Operation, seq: Seq) {
         let shelf = self.shelf_of(operation.account());
-        if self.shelves.at(shelf).1.horizon() < Some(operation.id) {
+        if self.shelves.at(shelf).horizon() < Some(operation.id) {
             self.approved_at(shelf, operation, existing.place(Content::of(operation).to()), seq);
         }
     }
@@ -330,12 +333,12 @@ impl Memory {
             }
             // A horizon that rises is a record to write: so rather a quarter of one shelf than a little of many.
             let count = size.div_ceil(4).min(self.total - target);
-            let owner = place.map(|place| self.shelves.at(place).0);
-            let forgotten = self.forget(owner, count, watermark);
-            if let Some(id) = forgotten.last {
-                self.raise_horizon(owner, id);
-                raised.insert(owner, id);
-                self.fullest.0.note(place, size - forgotten.count);
+            if let Some(id) = self.forget(place, count, watermark) {
+                let shelf = self.shelf_at(place);
+                shelf.raise_horizon(id);
+                let (left, horizon) = (shelf.len(), shelf.horizon());
+                self.fullest.0.note(place, left);
+                raised.extend(horizon.map(|id| (place.map(|place| self.shelves.name_at(place)), id)));
             } else {
                 // All of it is in the local log.
                 self.fullest.0.note(place, 0);
@@ -345,17 +348,15 @@ impl Memory {
         for (place, size) in stay {
             self.fullest.0.note(place, size);
         }
-        raised.keys().map(|owner| (*owner, self.horizon(*owner).expect("it was raised just now"))).collect()
+        raised
     }
 
-    /// Forgets up to `count` of the smallest ids of one shelf.
-    fn forget(&mut self, owner: Owner, count: usize, watermark: Seq) -> Forgotten {
-        let place = self.place(owner);
-        let outcomes = self.shelf_at(place).forget(owner, count, watermark);
-        let forgotten = Forgotten { count: outcomes.len(), last: outcomes.last().map(|((id, _), _)| *id) };
-        self.total -= forgotten.count;
-        outcomes.iter().for_each(|(_, outcome)| self.forget_refusal(outcome));
-        forgotten
+    /// Forgets up to `count` of the smallest ids of one shelf, and returns the greatest of them.
+    fn forget(&mut self, place: Option<Place>, count: usize, watermark: Seq) -> Option<TransferId> {
+        let Forgotten { count, last, others } = self.shelf_at(place).forget(count, watermark);
+        self.total -= count;
+        others.iter().for_each(|outcome| self.forget_refusal(outcome));
+        last
     }
 
     /// Drops leading records of refusals that hold nothing live, and returns the number of the first that does.

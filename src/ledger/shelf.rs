@@ -1,6 +1,7 @@
 //! What is remembered of one account's ids, made for clients whose ids ascend, and safe with all others.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hint::black_box;
 use std::ops::Bound;
 
 use super::accounts::{Accounts, Place};
@@ -33,15 +34,16 @@ impl Approved {
     }
 
     fn content(&self, existing: &Existing) -> Content {
-        Content::transfer(existing.at(self.to).0, self.amount)
+        Content::transfer(existing.name_at(self.to), self.amount)
     }
 }
 
 /// The outcomes of one account, or those that all accounts which do not exist share, with their horizon.
 ///
 /// A node has one for each account that was used, and each transfer needs another: what it looks at for an id that is new
-/// is 64 bytes.
+/// is 64 bytes, one line of a cache.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(align(64))]
 pub(super) struct Shelf {
     /// Of one account alone: approvals with ids and seqs that were each greater than all before. Most are, and come in at
     /// the end.
@@ -61,6 +63,17 @@ pub(super) struct Walked {
     id: Option<TransferId>,
 }
 
+/// What a shelf forgot.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    /// How many ids.
+    pub(super) count: usize,
+    /// The greatest of them.
+    pub(super) last: Option<TransferId>,
+    /// The outcomes of those that had not come in order.
+    pub(super) others: Vec<Outcome>,
+}
+
 /// What most shelves do not have, or nobody asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Rare {
@@ -78,6 +91,16 @@ impl Default for Shelf {
 impl Shelf {
     pub(super) fn len(&self) -> usize {
         self.recent.len() + self.others().len()
+    }
+
+    /// Has the shelf itself in the cache.
+    pub(super) fn fetch(&self) {
+        black_box(self.last_seq);
+    }
+
+    /// Has the end of its row in the cache, where the next approval goes.
+    pub(super) fn fetch_end(&self) {
+        black_box(self.recent.back().map(|approved| approved.to));
     }
 
     /// The largest forgotten id.
@@ -215,46 +238,41 @@ impl Shelf {
         before
     }
 
-    /// Forgets up to `count` of the smallest ids; approvals above `watermark` stay. `account` is that of the shelf, where
-    /// it is of one. Returns what was forgotten, in order.
-    pub(super) fn forget(
-        &mut self,
-        account: Option<AccountId>,
-        count: usize,
-        watermark: Seq,
-    ) -> Vec<((TransferId, AccountId), Outcome)> {
+    /// Forgets up to `count` of the smallest ids; approvals above `watermark` stay.
+    pub(super) fn forget(&mut self, count: usize, watermark: Seq) -> Forgotten {
         let forgettable = |(_, outcome): &Known| !matches!(outcome, Outcome::Approved(seq) if *seq > watermark);
-        let mut forgotten = Vec::new();
-        // Those that were gone past: recent ones are put back in the end.
-        let (mut stay, mut after) = (Vec::new(), None);
-        while forgotten.len() < count {
-            let other = self.others().range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).next();
-            let other = other.map(|(key, known)| (*key, forgettable(known)));
-            let recent = self.recent.front().map(|approved| approved.id());
-            match (recent, other) {
-                (Some(id), other) if other.is_none_or(|((other, _), _)| id < other) => {
-                    let Some(approved) = self.recent.pop_front() else { break };
-                    match account {
-                        Some(account) if approved.seq <= watermark => {
-                            forgotten.push(((id, account), Outcome::Approved(approved.seq)));
-                        }
-                        _ => stay.push(approved),
-                    }
-                }
-                (_, Some((key, true))) => {
-                    if let Some((_, outcome)) = self.remove_other(&key) {
-                        forgotten.push((key, outcome));
-                    }
-                }
-                (_, Some((key, false))) => after = Some(key),
-                (_, None) => break,
+        let mut forgotten = Forgotten::default();
+        let mut after = Bound::Unbounded;
+        loop {
+            let others = self.others().range((after, Bound::Unbounded));
+            let other = others.filter(|(_, known)| forgettable(known)).map(|(key, _)| *key).next();
+            let run = self.recent_up_to(count - forgotten.count, other.map(|(id, _)| id), watermark);
+            if let Some(last) = run.checked_sub(1) {
+                forgotten.last = Some(self.recent[last].id());
+                forgotten.count += run;
+                self.recent.drain(..run);
             }
+            let Some(key) = other.filter(|_| forgotten.count < count) else { break };
+            forgotten.last = Some(key.0);
+            forgotten.count += 1;
+            forgotten.others.extend(self.remove_other(&key).map(|(_, outcome)| outcome));
+            after = Bound::Excluded(key);
         }
-        stay.into_iter().rev().for_each(|approved| self.recent.push_front(approved));
         if self.recent.is_empty() {
             self.last_seq = Seq(0);
         }
         forgotten
+    }
+
+    /// How many of the recent ones, `count` at most, have ids below `id` and seqs up to `watermark`.
+    fn recent_up_to(&self, count: usize, id: Option<TransferId>, watermark: Seq) -> usize {
+        let passes = |approved: &Approved| approved.seq <= watermark && id.is_none_or(|id| approved.id() < id);
+        let count = count.min(self.recent.len());
+        // Ids and seqs ascend: mostly one look at the last of them is enough, and the others are not waited for.
+        match count.checked_sub(1) {
+            Some(last) if !passes(&self.recent[last]) => self.recent.partition_point(passes),
+            _ => count,
+        }
     }
 }
 
@@ -316,14 +334,20 @@ mod tests {
                     let before = shelf.insert(key, content, place, outcome.clone());
                     assert_eq!(before, expected.insert(key, (content, outcome)).map(|(_, outcome)| outcome));
                 } else {
-                    let (count, watermark) = (entropy.below(20), Seq(50));
+                    let count = usize::try_from(entropy.below(20)).unwrap();
+                    let watermark = Seq(entropy.below(300));
                     let passes = |known: &Known| !matches!(known.1, Outcome::Approved(seq) if seq > watermark);
                     let smallest = expected.iter().filter(|(_, known)| passes(known)).map(|(key, _)| *key);
-                    let smallest: Vec<_> = smallest.take(usize::try_from(count).unwrap()).collect();
-                    let forgotten = smallest.iter().map(|key| (*key, expected.remove(key).unwrap().1));
-                    let forgotten: Vec<_> = forgotten.collect();
-                    let account = of_one.then_some(account);
-                    assert_eq!(shelf.forget(account, usize::try_from(count).unwrap(), watermark), forgotten);
+                    let smallest: Vec<_> = smallest.take(count).collect();
+                    let outcomes: Vec<_> = smallest.iter().map(|key| expected.remove(key).unwrap().1).collect();
+                    let forgotten = shelf.forget(count, watermark);
+                    let last = smallest.last().map(|(id, _)| *id);
+                    assert_eq!((forgotten.count, forgotten.last), (smallest.len(), last));
+                    let refused = |outcomes: &[Outcome]| -> Vec<Outcome> {
+                        outcomes.iter().filter(|outcome| outcome.record().is_some()).cloned().collect()
+                    };
+                    assert_eq!(refused(&forgotten.others), refused(&outcomes), "whoever counts refusals is told");
+                    assert!(smallest.iter().all(|key| shelf.get(key, &existing).is_none()));
                 }
                 assert_eq!((shelf.len(), shelf.get(&key, &existing)), (expected.len(), expected.get(&key).cloned()));
                 if of_one {

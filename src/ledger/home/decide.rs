@@ -62,7 +62,7 @@ impl Home {
 
     fn decide_new(&mut self, step: &mut Step, ticket: Ticket, request: Request, ends: Ends) {
         let spendable = match (ends.from, ends.to) {
-            (Some(from), Some(_)) => *self.spendable.at(from).1,
+            (Some(from), Some(_)) => *self.spendable.at(from),
             (from, _) => {
                 let account = if from.is_none() { request.from } else { request.to };
                 let reason = Reason::UnknownAccount { height: self.bank.height(), account };
@@ -140,7 +140,7 @@ impl Home {
         match operation.action {
             Action::Transfer { amount, .. } => {
                 let from = ends.from?;
-                let debited = self.spendable.at(from).1.checked_sub(amount)?;
+                let debited = self.spendable.at(from).checked_sub(amount)?;
                 if let Some(To::Here(to)) = ends.to {
                     let credited = self.spendable.at_mut(to);
                     *credited = credited.checked_add(amount)?;
