@@ -128,13 +128,21 @@ impl<V> Accounts<V> {
 
     /// Sets the value of an account, and returns the one before.
     pub fn insert(&mut self, account: AccountId, value: V) -> Option<V> {
-        let (index, is_new) = self.names.insert_full(account);
-        if !is_new {
-            return Some(std::mem::replace(&mut self.values[index], value));
+        let before = self.insert_anywhere(account, value);
+        if before.is_none() {
+            self.order.insert(Place::new(self.len() - 1), in_account_order(&self.names));
         }
-        self.values.push(value);
-        self.order.insert(Place::new(index), in_account_order(&self.names));
-        None
+        before
+    }
+
+    /// The same, but for the order, where a new account is still to come in.
+    fn insert_anywhere(&mut self, account: AccountId, value: V) -> Option<V> {
+        let (index, is_new) = self.names.insert_full(account);
+        if is_new {
+            self.values.push(value);
+            return None;
+        }
+        Some(std::mem::replace(&mut self.values[index], value))
     }
 
     /// Where the value of an account is; where it has none, `V`'s default becomes it.
@@ -186,14 +194,11 @@ impl<V> Default for Accounts<V> {
 impl<V> FromIterator<(AccountId, V)> for Accounts<V> {
     /// Of an account that comes twice the last value counts.
     fn from_iter<I: IntoIterator<Item = (AccountId, V)>>(values: I) -> Self {
-        let mut table = Self::new();
+        let (mut table, values) = (Self::new(), values.into_iter());
+        table.names.reserve(values.size_hint().0);
+        table.values.reserve(values.size_hint().0);
         for (account, value) in values {
-            let (index, is_new) = table.names.insert_full(account);
-            if is_new {
-                table.values.push(value);
-            } else {
-                table.values[index] = value;
-            }
+            table.insert_anywhere(account, value);
         }
         let mut order: Vec<Place> = (0..table.len()).map(Place::new).collect();
         order.sort_unstable_by_key(|place| table.name_at(*place));
