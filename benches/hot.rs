@@ -105,6 +105,7 @@ impl Busy {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the real time")]
 fn timed<T>(times: &mut [Duration; 4], step: Step, action: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let result = action();
