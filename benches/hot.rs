@@ -1,5 +1,5 @@
 //! The functions that each transfer passes, one by one, per batch of [`BATCH`] transfers over [`ACCOUNTS`] accounts. What a
-//! home does is measured on one that remembers as many ids as it may.
+//! home does is measured on one that remembers as many ids as it may, and among fewer and more accounts as well.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -23,17 +23,17 @@ fn node(name: &str) -> NodeId {
     name.parse().expect("a name")
 }
 
-fn accounts() -> Vec<AccountId> {
-    (0..ACCOUNTS).map(|number| AccountId::new(&format!("u{number}"), node("A")).expect("a name")).collect()
+fn accounts(count: u64) -> Vec<AccountId> {
+    (0..count).map(|number| AccountId::new(&format!("u{number}"), node("A")).expect("a name")).collect()
 }
 
-fn genesis() -> Genesis {
-    let opening = accounts().into_iter().map(|account| (account, Amount::new(1 << 40)));
+fn genesis(accounts: &[AccountId]) -> Genesis {
+    let opening = accounts.iter().map(|account| (*account, Amount::new(1 << 40)));
     Genesis::new([node("A")], opening).expect("a genesis")
 }
 
 fn requests(entropy: &mut Entropy, accounts: &[AccountId], first_id: u128) -> Vec<Request> {
-    let mut one = || accounts[usize::try_from(entropy.below(ACCOUNTS)).expect("an index")];
+    let mut one = || accounts[usize::try_from(entropy.below(accounts.len() as u64)).expect("an index")];
     let request = |id| {
         let (from, to) = loop {
             let (from, to) = (one(), one());
@@ -73,15 +73,17 @@ struct Busy {
 }
 
 impl Busy {
-    fn new() -> Self {
+    fn new(accounts: Vec<AccountId>) -> Self {
         let limits = HomeLimits::default();
-        let (bank, memory) = (Bank::new(&genesis()), Memory::new(limits.ids_remembered_max));
+        let (bank, memory) = (Bank::new(&genesis(&accounts)), Memory::new(limits.ids_remembered_max));
         let start = HomeStart { bank, log: Vec::new(), memory, settled_at: SettledAt::default(), saved: 0 };
         let batches = 2 * limits.ids_remembered_max as u64 / BATCH;
         let (mut home, _) = Home::new(node("A"), 1, limits, start).expect("a home");
         home.set_ready();
-        let mut busy = Self { home, entropy: Entropy::from_seed(2), accounts: accounts(), next_id: 1 };
-        (0..batches).for_each(|_| busy.settle_a_batch().into_iter().for_each(drop));
+        let mut busy = Self { home, entropy: Entropy::from_seed(2), accounts, next_id: 1 };
+        for _ in 0..batches {
+            busy.settle_a_batch();
+        }
         busy
     }
 
@@ -114,7 +116,8 @@ fn timed<T>(times: &mut [Duration; 4], step: Step, action: impl FnOnce() -> T) -
 }
 
 fn hot(criterion: &mut Criterion) {
-    let (genesis, accounts) = (genesis(), accounts());
+    let accounts = accounts(ACCOUNTS);
+    let genesis = genesis(&accounts);
     let mut entropy = Entropy::from_seed(1);
     let requests = requests(&mut entropy, &accounts, 1);
     let operations: Vec<Operation> = requests.iter().map(operation).collect();
@@ -131,19 +134,21 @@ fn hot(criterion: &mut Criterion) {
     };
     let call_bytes = encode(&call);
     let settled = block(runs());
-    let mut busy = Busy::new();
 
     let mut group = criterion.benchmark_group("per batch");
     group.throughput(Throughput::Elements(BATCH));
     group.bench_function("decode a call", |bench| {
         bench.iter(|| codec::decode::<Call>(black_box(&call_bytes)).expect("a call"));
     });
-    for (name, step) in
-        [("decide", Step::Decide), ("offer", Step::Offer), ("compose", Step::Compose), ("apply", Step::Apply)]
-    {
-        group.bench_function(name, |bench| {
-            bench.iter_custom(|times| (0..times).map(|_| busy.settle_a_batch()[step as usize]).sum());
-        });
+    for count in [ACCOUNTS / 10, ACCOUNTS, 10 * ACCOUNTS] {
+        let mut busy = Busy::new(self::accounts(count));
+        for (name, step) in
+            [("decide", Step::Decide), ("offer", Step::Offer), ("compose", Step::Compose), ("apply", Step::Apply)]
+        {
+            group.bench_function(format!("{name} among {count} accounts"), |bench| {
+                bench.iter_custom(|times| (0..times).map(|_| busy.settle_a_batch()[step as usize]).sum());
+            });
+        }
     }
     group.bench_function("hash a block", |bench| bench.iter_batched(runs, block, BatchSize::LargeInput));
     group.bench_function("check a block", |bench| bench.iter(|| bank.check(black_box(&settled)).expect("it passes")));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::accounts::{Accounts, Changes, LOOKED_FOR_AT_ONCE, Overlay, Place};
+use super::accounts::{Accounts, LOOKED_FOR_AT_ONCE, Place};
 use super::block::{Block, Genesis};
 use super::entry::{Action, Operation, Run};
+use super::overlay::{Changes, Overlay};
 use crate::types::{AccountId, Amount, Hash, Hasher, Height, NodeId, Seq};
 
 /// The settled state after some height: what every node that applied the same chain agrees on.

@@ -17,6 +17,7 @@ pub mod home;
 pub mod memory;
 mod order;
 pub mod outcome;
+mod overlay;
 pub mod replay;
 pub mod request;
 pub mod settled_at;

@@ -68,10 +68,14 @@ impl Home {
     /// Has what deciding these transfers needs in the cache: the processor waits for many places in memory at the same time
     /// where it is told of them one right after the other, and none depends on what stands in another.
     pub(super) fn fetch(&self, transfers: impl Iterator<Item = Ends> + Clone) {
-        let own = |place: Place| black_box((*self.spendable.at(place), self.beside.0[place.index()].shelf)).1;
+        let fetch = |place: Place| {
+            black_box((*self.spendable.at(place), self.beside.0[place.index()].shelf));
+        };
         for ends in transfers.clone() {
-            ends.from.map(own);
-            ends.to.and_then(|to| if let To::Here(to) = to { own(to) } else { None });
+            ends.from.into_iter().for_each(fetch);
+            if let Some(To::Here(to)) = ends.to {
+                fetch(to);
+            }
         }
         self.memory.fetch(transfers.filter_map(|ends| self.shelf(ends)));
     }
