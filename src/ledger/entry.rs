@@ -54,22 +54,29 @@ impl Operation {
         }
     }
 
+    /// Adds id, kind, accounts and amount.
     pub(crate) fn hash_into(&self, hasher: &mut Hasher) {
-        hasher.bytes(&self.id.to_bytes());
-        match self.action {
-            Action::Transfer { from, to, amount } => {
-                hasher.number(KIND_TRANSFER.into());
-                from.hash_into(hasher);
-                to.hash_into(hasher);
-                hasher.number(amount.units());
+        hasher.part::<HASHED_BYTES_MAX>(|part| {
+            let id = self.id.to_bytes();
+            part.bytes(&id, id.len());
+            match &self.action {
+                Action::Transfer { from, to, amount } => {
+                    part.number(KIND_TRANSFER.into());
+                    from.put_into(part);
+                    to.put_into(part);
+                    part.number(amount.units());
+                }
+                Action::Open { account } => {
+                    part.number(KIND_OPEN.into());
+                    account.put_into(part);
+                }
             }
-            Action::Open { account } => {
-                hasher.number(KIND_OPEN.into());
-                account.hash_into(hasher);
-            }
-        }
+        });
     }
 }
+
+/// The most bytes of a hash's input that an operation is: id with its length, kind, two accounts, amount.
+const HASHED_BYTES_MAX: usize = (8 + 16) + 8 + 2 * AccountId::HASHED_BYTES_MAX + 8;
 
 const KIND_TRANSFER: u8 = 0;
 const KIND_OPEN: u8 = 1;

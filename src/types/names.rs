@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Hasher;
+use super::hash::Part;
 
 /// Longest node name, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 16;
@@ -82,7 +83,7 @@ impl<const N: usize> Name<N> {
         Ok(Self(bytes))
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    fn len(&self) -> usize {
         // Sixteen at a time: this runs for each transfer that is stored, sent or hashed.
         let (parts, _) = self.0.as_chunks::<16>();
         let mut length = 0;
@@ -92,7 +93,11 @@ impl<const N: usize> Name<N> {
                 length = (index + 1) * 16 - part.leading_zeros() as usize / 8;
             }
         }
-        &self.0[..length]
+        length
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0[..self.len()]
     }
 
     fn as_str(&self) -> &str {
@@ -167,9 +172,18 @@ impl AccountId {
         self.name.as_str()
     }
 
-    /// Adds both parts, the name first.
+    /// The most bytes of a hash's input that an account is.
+    pub(crate) const HASHED_BYTES_MAX: usize = 8 + ACCOUNT_NAME_BYTES_MAX + 8 + NODE_NAME_BYTES_MAX;
+
+    /// Adds name and home.
     pub(crate) fn hash_into(&self, hasher: &mut Hasher) {
-        hasher.bytes(self.name.as_bytes()).bytes(self.home.as_bytes());
+        hasher.part::<{ Self::HASHED_BYTES_MAX }>(|part| self.put_into(part));
+    }
+
+    /// The same, as a part of more.
+    pub(crate) fn put_into<const N: usize>(&self, part: &mut Part<N>) {
+        part.bytes(&self.name.0, self.name.len());
+        part.bytes(&self.home.0.0, self.home.0.len());
     }
 }
 
