@@ -57,6 +57,7 @@ impl RedbStore {
         let open = self.base.handle(StoreError::NotWritten)?;
         let state = WalState { folded: segment.last, ..self.state.clone() };
         let folding = move || {
+            give_way();
             let folded = open.contained(|open| fold(open, &segment, &state));
             open.release();
             folded
@@ -79,10 +80,41 @@ impl RedbStore {
     }
 }
 
+/// How much further down the scheduler puts the thread that folds. Nobody waits for it while the other half of the log has
+/// room; the node's own two threads have somebody waiting nearly always.
+#[cfg(target_os = "linux")]
+const NICE_BY: i32 = 10;
+
+/// Lets other threads have the processor first, where the system knows of priorities of single threads.
+fn give_way() {
+    // Where it may not, it folds all the same.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICE_BY);
+}
+
 /// Moves a segment into the database.
 fn fold(open: &Open, segment: &Segment, state: &WalState) -> Result<(), StoreError> {
     open.change(|tables| {
         tables.fold(segment)?;
         tables.set_wal_state(state)
     })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::*;
+
+    #[test]
+    fn who_folds_gives_way_and_takes_nobody_along() {
+        let nice = || getpriority_process(None).unwrap();
+        let before = nice();
+        let folding = std::thread::Builder::new().spawn(move || {
+            give_way();
+            nice()
+        });
+        assert_eq!(folding.unwrap().join().unwrap(), (before + NICE_BY).min(19));
+        assert_eq!(nice(), before);
+    }
 }
