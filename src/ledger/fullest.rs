@@ -14,64 +14,88 @@ pub(super) struct Fullest {
     classes: Vec<Vec<Option<Place>>>,
 }
 
+/// Beside the shelves, whose own lengths would have to be waited for: they are partly in what most shelves do not have.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
-    class: u8,
-    /// The index in that class.
+    /// How many ids the shelf holds, or once held: it may have lost some since.
+    size: u32,
+    /// The index in the class of that size.
     at: u32,
 }
 
+impl Standing {
+    fn class(self) -> u8 {
+        class_of(self.size)
+    }
+}
+
 /// Sizes below 4 are classes of their own, and there are four classes from each power of two to the next.
-fn class_of(size: usize) -> u8 {
+fn class_of(size: u32) -> u8 {
     let class = match size.checked_ilog2() {
         None | Some(0 | 1) => size,
-        Some(power) => 4 * (power as usize - 1) + ((size >> (power - 2)) & 3),
+        Some(power) => 4 * (power - 1) + ((size >> (power - 2)) & 3),
     };
-    u8::try_from(class).expect("sizes have 64 bits")
+    u8::try_from(class).expect("there are 124")
 }
 
 impl Fullest {
     /// Has what is known of a shelf in the cache.
     pub(super) fn fetch(&self, shelf: Place) {
-        black_box(self.known.get(index_of(Some(shelf))).map(|standing| standing.class));
+        black_box(self.known.get(index_of(Some(shelf))).map(|standing| standing.size));
     }
 
-    /// A shelf has one id more, and holds so many.
-    pub(super) fn grew(&mut self, shelf: Option<Place>, size: usize) {
-        // Mostly it is in the class that it was in, and there is nothing to look at.
-        if class_of(size) != class_of(size - 1) {
-            self.note(shelf, size);
+    /// A shelf has one id more.
+    pub(super) fn grew(&mut self, shelf: Option<Place>) {
+        let standing = self.standing(shelf);
+        let size = standing.size + 1;
+        // Mostly it is in the class that it was in.
+        if class_of(size) == standing.class() {
+            standing.size = size;
+        } else {
+            self.stand(shelf, size);
         }
     }
 
     /// A shelf holds so many; one that is noted to hold none is passed over until it is noted again. Tells whether it was
     /// in another class.
     pub(super) fn note(&mut self, shelf: Option<Place>, size: usize) -> bool {
+        let size = u32::try_from(size).expect("memory ends before 2^32 ids");
+        let standing = self.standing(shelf);
+        if class_of(size) == standing.class() {
+            standing.size = size;
+            return false;
+        }
+        self.stand(shelf, size);
+        true
+    }
+
+    fn standing(&mut self, shelf: Option<Place>) -> &mut Standing {
         let index = index_of(shelf);
         if index >= self.known.len() {
             self.known.resize(index + 1, Standing::default());
         }
-        let (before, class) = (self.known[index], class_of(size));
-        if before.class == class {
-            return false;
-        }
-        if before.class > 0 {
-            let shelves = &mut self.classes[usize::from(before.class)];
+        &mut self.known[index]
+    }
+
+    /// Puts a shelf into the class of another size.
+    fn stand(&mut self, shelf: Option<Place>, size: u32) {
+        let (before, class) = (*self.standing(shelf), class_of(size));
+        if before.size > 0 {
+            let shelves = &mut self.classes[usize::from(before.class())];
             shelves.swap_remove(before.at as usize);
             if let Some(moved) = shelves.get(before.at as usize) {
                 self.known[index_of(*moved)].at = before.at;
             }
         }
         let mut at = 0;
-        if class > 0 {
+        if size > 0 {
             let classes = self.classes.len().max(usize::from(class) + 1);
             self.classes.resize(classes, Vec::new());
             let shelves = &mut self.classes[usize::from(class)];
             at = u32::try_from(shelves.len()).expect("memory ends before 2^32 accounts");
             shelves.push(shelf);
         }
-        self.known[index] = Standing { class, at };
-        true
+        *self.standing(shelf) = Standing { size, at };
     }
 
     /// A shelf of the highest class.
@@ -101,7 +125,7 @@ mod tests {
             }
             assert!(size - first < first.div_ceil(4), "{first} and {size}");
         }
-        assert_eq!([class_of(0), class_of(1), class_of(10_000), class_of(usize::MAX)], [0, 1, 48, 251]);
+        assert_eq!([class_of(0), class_of(1), class_of(10_000), class_of(u32::MAX)], [0, 1, 48, 123]);
     }
 
     #[test]
@@ -111,16 +135,16 @@ mod tests {
             (0..20).map(|i| accounts.place(format!("{i}@A").parse().unwrap())).chain([None]).collect();
         for seed in 0..20 {
             let mut entropy = Entropy::from_seed(seed);
-            let (mut fullest, mut sizes) = (Fullest::default(), vec![0_usize; shelves.len()]);
+            let (mut fullest, mut sizes) = (Fullest::default(), vec![0; shelves.len()]);
             for _ in 0..2_000 {
                 let chosen = usize::try_from(entropy.below(21)).unwrap();
                 if entropy.below(30) > 0 {
                     sizes[chosen] += 1;
-                    fullest.grew(shelves[chosen], sizes[chosen]);
+                    fullest.grew(shelves[chosen]);
                 } else {
                     let before = sizes[chosen];
-                    sizes[chosen] = usize::try_from(entropy.below(before as u64 + 1)).unwrap();
-                    let moved = fullest.note(shelves[chosen], sizes[chosen]);
+                    sizes[chosen] = u32::try_from(entropy.below(u64::from(before) + 1)).unwrap();
+                    let moved = fullest.note(shelves[chosen], sizes[chosen] as usize);
                     assert_eq!(moved, class_of(before) != class_of(sizes[chosen]));
                 }
                 let most = class_of(*sizes.iter().max().unwrap());

@@ -290,8 +290,7 @@ impl Memory {
         let shelf = self.shelf_at(place);
         match shelf.insert(key, content, credited, outcome) {
             None => {
-                let size = shelf.len();
-                self.fullest.0.grew(place, size);
+                self.fullest.0.grew(place);
                 self.total += 1;
             }
             // In an older record, from which it was carried over, it is dead.
